@@ -1,0 +1,347 @@
+"""The labml experiment: every key with its default, type, range and one line of help; the options that wire the parts.
+
+A key's value comes from, later wins: the default here, the recipe, `--config`, the command line. A `model_size` counts as
+its numbers, given where it is named, before the keys that stand beside it.
+
+To try a part of your own: subclass `Configs` in your script, register an `@option`, call `convmixer.main(MyConfigs)`.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from labml import lab
+from labml.configs import BaseConfigs, hyperparams, option
+from torch import nn
+
+from convmixer.data import datasets, images, shapes
+from convmixer.data.augmentation import OPERATIONS, Augmentation
+from convmixer.data.batches import Batches
+from convmixer.data.datasets import Dataset, Split
+from convmixer.errors import UserError
+from convmixer.model import layers
+from convmixer.overrides import Key, Knob, check, keys_of
+from convmixer.recipes import RECIPES
+from convmixer.training import optimizers, schedules
+from convmixer.training.hardware import choose_device
+from convmixer.training.schedules import Schedule
+from convmixer.training.trainer import Trainer
+
+# `resume` may change where a run computes, never what.
+CHANGEABLE_ON_RESUME = ("device", "data.path", "valid_batch_size")
+
+
+class DataConfigs(BaseConfigs):
+    """Where images come from."""
+
+    dataset: Annotated[Dataset, Knob("auto: CIFAR-10, or shapes where it can't be had")] = "auto"
+    path: Annotated[str | None, Knob("images tree or .zip; folder of CIFAR's archive")] = None
+    image_size: Annotated[int | None, Knob("resize images to this side", low=4, high=1024)] = None
+    validation: Annotated[int, Knob("training images held out; 0: best is last", low=0)] = 5000
+    may_fall_back: Any = True  # set by the command, not a key
+
+
+class AugmentConfigs(BaseConfigs):
+    """What happens to training images."""
+
+    ops: Annotated[list[str], Knob("operations, in this order", choices=tuple(OPERATIONS))] = [  # noqa: RUF012
+        "translate",
+        "flip",
+    ]
+    translate: Annotated[int, Knob("pixels of random shift, edges reflected", low=0)] = 4
+
+
+class OptimizerConfigs(BaseConfigs):
+    """How weights are updated."""
+
+    optimizer: Annotated[torch.optim.Optimizer, Knob("AdamW, or SGD with Nesterov")] = "AdamW"
+    learning_rate: Annotated[float, Knob("the schedule's largest", above=0, high=100)] = 0.01
+    weight_decay: Annotated[float, Knob("AdamW's is decoupled", low=0, high=100)] = 0.01
+    decay_norms_and_biases: Annotated[bool, Knob("decay them as well")] = False
+    betas: Annotated[list[float], Knob("AdamW's averages", low=0, high=0.99999)] = [0.9, 0.999]  # noqa: RUF012
+    eps: Annotated[float, Knob("AdamW's epsilon", above=0, high=1)] = 1e-8
+    momentum: Annotated[float, Knob("SGD's momentum", low=0, high=0.9999)] = 0.9
+    model: nn.Module  # set by the experiment
+
+    def __init__(self) -> None:
+        super().__init__(_primary="optimizer")
+
+
+class Configs(BaseConfigs):
+    """A ConvMixer that learns to classify small images."""
+
+    recipe: Annotated[str, Knob("named set of values", choices=("auto", *RECIPES))] = "auto"
+    name: Annotated[str | None, Knob("of the experiment's folder; none: data and recipe")] = None
+    comment: Annotated[str | None, Knob("a note kept with the run")] = None
+    seed: Annotated[int, Knob("all that is random follows from it", low=0, high=2**31 - 1)] = 0
+    seeds: Annotated[int, Knob("train this many times, from seed on", low=1, high=1000)] = 1
+    device: Annotated[str, Knob("auto, cpu, cuda, cuda:1 or mps")] = "auto"
+
+    data: Annotated[DataConfigs, Knob("")] = "data"
+    augment: Annotated[AugmentConfigs, Knob("")] = "augment"
+    train_split: Annotated[Split, Knob("images trained on")] = "splits"
+    valid_split: Annotated[Split, Knob("images held out")] = "splits"
+
+    model: Annotated[nn.Module, Knob("the network")] = "conv_mixer"
+    layer: Annotated[nn.Module, Knob("the layer that it repeats")] = "conv_mixer_layer"
+    model_size: Annotated[str | None, Knob("the paper's names", choices=tuple(layers.SIZES))] = None
+    d_model: Annotated[int, Knob("channels, h", low=1, high=65536)] = 128
+    n_layers: Annotated[int, Knob("layers, d", low=1, high=1024)] = 8
+    kernel_size: Annotated[int, Knob("of the depth-wise convolution, k", low=1, high=127)] = 5
+    patch_size: Annotated[int, Knob("p, divides the image size", low=1, high=512)] = 4
+    activation: Annotated[str, Knob("after convolutions", choices=tuple(layers.ACTIVATIONS))] = (
+        "GELU"
+    )
+    n_classes: Annotated[int, Knob("logits", low=2, high=10**6)] = "from_data"
+    in_channels: Annotated[int, Knob("colour channels", low=1, high=4)] = "from_data"
+
+    epochs: Annotated[int, Knob("passes over the training images", low=1, high=10**6)] = 14
+    steps: Annotated[int | None, Knob("updates, in place of epochs", low=1, high=10**9)] = None
+    minutes: Annotated[float | None, Knob("in place of epochs", above=0, high=10**6)] = None
+    train_batch_size: Annotated[int, Knob("images in an update", low=1, high=10**6)] = 128
+    valid_batch_size: Annotated[int, Knob("images at once", low=1, high=10**6)] = 500
+    optimizer: Annotated[OptimizerConfigs, Knob("")] = "optimizer"
+    schedule: Annotated[Schedule, Knob("learning rate over time")] = "cosine"
+    label_smoothing: Annotated[float, Knob("share spread evenly", low=0, high=0.999)] = 0.1
+    gradient_clip: Annotated[float | None, Knob("largest norm", above=0, high=10**9)] = 1.0
+    precision: Annotated[
+        str, Knob("auto: 16 bits on CUDA", choices=("auto", "float32", "bfloat16", "float16"))
+    ] = "auto"
+    compile: Annotated[bool, Knob("train through torch.compile")] = False
+    final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
+    trainer: Annotated[Trainer, Knob("the training loop")] = "trainer"
+
+    def run(self) -> dict[str, Any]:
+        """Train, then test once, within a started labml experiment. Returns what `summary.json` holds."""
+        from convmixer.session import train
+
+        return train(self)
+
+    def override(self, given: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> None:
+        """Set values; those not given follow from the recipe and the defaults, or are as `recorded`.
+
+        Raises:
+            UserError: an unknown key or a wrong value.
+        """
+        keys = keys_of(type(self))
+        given = self._given = check(given, keys, "overrides")
+        base = resolve({}, keys) if recorded is None else check(recorded, keys, "recorded configs")
+        self._values = resolve(given, keys) if recorded is None else base | given
+        for name in self._values.keys() - given.keys():
+            if "." not in name:
+                setattr(self, name, self._values[name])
+        super()._set_values({name: self._values[name] for name in given})
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        """labml hands over here what `experiment.configs(Configs(), {...})` was given."""
+        if values or not hasattr(self, "_values"):
+            self.override(values)
+
+    def _fill(self, name: str, group: BaseConfigs) -> BaseConfigs:
+        """A nested group with all its values; labml puts those that were given on top."""
+        for key, value in getattr(self, "_values", {}).items():
+            head, _, tail = key.partition(".")
+            if head == name and tail:
+                setattr(group, tail, value)
+        return group
+
+
+hyperparams(
+    Configs.model_size,
+    Configs.d_model,
+    Configs.n_layers,
+    Configs.kernel_size,
+    Configs.patch_size,
+    Configs.activation,
+    Configs.epochs,
+    Configs.train_batch_size,
+    Configs.schedule,
+    Configs.label_smoothing,
+    Configs.gradient_clip,
+    OptimizerConfigs.optimizer,
+    OptimizerConfigs.learning_rate,
+    OptimizerConfigs.weight_decay,
+    AugmentConfigs.ops,
+    AugmentConfigs.translate,
+)
+
+LENGTHS = ("epochs", "steps", "minutes")
+
+
+def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """Every key's value: the defaults, then the recipe, then what was given.
+
+    Raises:
+        UserError: more than one of epochs, steps and minutes is given.
+    """
+    lengths = [name for name in LENGTHS if given.get(name) is not None]
+    if len(lengths) > 1:
+        raise UserError(f"overrides: {' and '.join(lengths)} exclude each other, give one")
+    recipe = given.get("recipe", "auto")
+    if recipe == "auto":
+        device = given.get("device", "auto")
+        recipe = "base" if device.startswith("cuda") or _has_gpu(device) else "small"
+    values = {name: key.default for name, key in keys.items()}
+    for layer in (check(RECIPES[recipe](), keys, f"recipe {recipe}"), given):
+        size = layer.get("model_size")
+        values |= (layers.SIZES[size] if size else {}) | layer
+    return values | {"recipe": recipe}
+
+
+def _has_gpu(device: str) -> bool:
+    return device == "auto" and torch.cuda.is_available()
+
+
+def _data_folder(c: DataConfigs) -> Path:
+    return Path(c.path) if c.path else lab.get_data_path()
+
+
+@option(Configs.data, "data")
+def _data(c: Configs) -> BaseConfigs:
+    return c._fill("data", DataConfigs())
+
+
+@option(DataConfigs.dataset, "auto")
+def _auto(c: DataConfigs) -> Dataset:
+    is_worker = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun: all must train on the same
+    return datasets.auto(_data_folder(c), may_fall_back=c.may_fall_back and not is_worker)
+
+
+@option(DataConfigs.dataset, "cifar10")
+def _cifar10(c: DataConfigs) -> Dataset:
+    return datasets.cifar("cifar10", _data_folder(c))
+
+
+@option(DataConfigs.dataset, "cifar100")
+def _cifar100(c: DataConfigs) -> Dataset:
+    return datasets.cifar("cifar100", _data_folder(c))
+
+
+@option(DataConfigs.dataset, "images")
+def _images(c: DataConfigs) -> Dataset:
+    if c.path is None:
+        raise UserError("data.dataset=images needs data.path=FOLDER (or a .zip)")
+    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache")
+
+
+@option(DataConfigs.dataset, "shapes")
+def _shapes() -> Dataset:
+    return shapes.shapes()
+
+
+@option(Configs.augment, "augment")
+def _augment(c: Configs) -> BaseConfigs:
+    return c._fill("augment", AugmentConfigs())
+
+
+@option([Configs.train_split, Configs.valid_split], "splits")
+def _splits(c: Configs) -> tuple[Split, Split]:
+    return datasets.split_validation(c.data.dataset.train, c.data.validation, c.seed)
+
+
+@option(Configs.n_classes, "from_data")
+def _n_classes(c: Configs) -> int:
+    return len(c.data.dataset.classes)
+
+
+@option(Configs.in_channels, "from_data")
+def _in_channels(c: Configs) -> int:
+    return c.data.dataset.train.images.shape[3]
+
+
+@option(Configs.layer, "conv_mixer_layer")
+def _layer(c: Configs) -> nn.Module:
+    return layers.ConvMixerLayer(c.d_model, c.kernel_size, activation=c.activation)
+
+
+@option(Configs.model, "conv_mixer")
+def _model(c: Configs) -> nn.Module:
+    torch.manual_seed(c.seed)
+    patch_embeddings = layers.PatchEmbeddings(
+        c.d_model, c.patch_size, c.in_channels, activation=c.activation
+    )
+    head = layers.ClassificationHead(c.d_model, c.n_classes)
+    return layers.ConvMixer(c.layer, c.n_layers, patch_embeddings, head)
+
+
+@option(Configs.optimizer, "optimizer")
+def _optimizer(c: Configs) -> BaseConfigs:
+    group = c._fill("optimizer", OptimizerConfigs())
+    group.model = c.model
+    return group
+
+
+@option(OptimizerConfigs.optimizer, "AdamW")
+def _adamw(c: OptimizerConfigs) -> torch.optim.Optimizer:
+    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases)
+    return optimizers.adamw(groups, c.learning_rate, c.betas, c.eps)
+
+
+@option(OptimizerConfigs.optimizer, "SGD")
+def _sgd(c: OptimizerConfigs) -> torch.optim.Optimizer:
+    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases)
+    return optimizers.sgd(groups, c.learning_rate, c.momentum)
+
+
+@option(Configs.schedule, "paper")
+def _paper() -> Schedule:
+    return schedules.paper
+
+
+@option(Configs.schedule, "cosine")
+def _cosine() -> Schedule:
+    return schedules.cosine
+
+
+@option(Configs.schedule, "constant")
+def _constant() -> Schedule:
+    return schedules.constant
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def train_batches(c: Configs, split: Split, device: torch.device) -> Batches:
+    """Shuffled, augmented batches of a split."""
+    augmentation = Augmentation(c.augment.ops, c.augment.translate, c.seed, len(split.labels))
+    dataset = c.data.dataset
+    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation)
+
+
+def plain_batches(c: Configs, dataset: Dataset, split: Split, device: torch.device) -> Batches:
+    """A split in its own order, as it is, normalised as `dataset` says."""
+    return Batches(split, dataset, c.valid_batch_size, device)
+
+
+def _total_steps(c: Configs, steps_per_epoch: int) -> int:
+    """0 where `minutes` are still to be measured into `steps`."""
+    if c._values["steps"] is not None:
+        return c._values["steps"]
+    return c.epochs * steps_per_epoch if c.minutes is None else 0
+
+
+@option(Configs.trainer, "trainer")
+def _trainer(c: Configs) -> Trainer:
+    device = choose_device(c.device)
+    # Before the optimizer is made: it must hold the parameters that are on the device.
+    c.model.to(device=device, memory_format=torch.channels_last)
+    train = train_batches(c, c.train_split, device)
+    return Trainer(
+        c.model,
+        c.optimizer,
+        c.schedule,
+        train,
+        plain_batches(c, c.data.dataset, c.valid_split, device) if c.data.validation else None,
+        total_steps=_total_steps(c, len(train)),
+        label_smoothing=c.label_smoothing,
+        gradient_clip=c.gradient_clip,
+        precision=_precision(c.precision, device),
+        compile_model=c.compile,
+    )

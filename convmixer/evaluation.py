@@ -1,0 +1,31 @@
+"""Accuracy and loss of a model over a split."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convmixer.data.batches import Batches
+
+
+@torch.inference_mode()
+def predict_logits(
+    model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None
+) -> tuple[Tensor, Tensor]:
+    """The logits `[n, classes]` (float32) and labels `[n]` of a whole split, on its device. Leaves the model in eval mode."""
+    model.eval()
+    with autocast or nullcontext():
+        outputs = [(model(images), labels) for images, labels in batches.epoch()]
+    logits, labels = zip(*outputs, strict=True)
+    return torch.cat(logits).float(), torch.cat(labels)
+
+
+def evaluate(
+    model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy (0 to 1) of a model over a split."""
+    logits, labels = predict_logits(model, batches, autocast)
+    loss = F.cross_entropy(logits, labels)
+    accuracy = (logits.argmax(1) == labels).float().mean()
+    return loss.item(), accuracy.item()

@@ -1,0 +1,185 @@
+r"""ConvMixer, the network of "Patches Are All You Need?" (Trockman & Kolter, https://arxiv.org/abs/2201.09792).
+
+An image is cut into p x p patches, each patch becomes a vector of h numbers, and d identical layers
+then mix those vectors: first along space (each channel by itself), then along channels (each place
+by itself). The size of the picture never changes on the way. The classes below stand in the order
+in which data meets them:
+
+    z_0  = BN(GELU(Conv_{c -> h, stride p, kernel p}(image)))     PatchEmbeddings
+    z'_l = BN(GELU(ConvDepthwise_k(z_{l-1}))) + z_{l-1}           ConvMixerLayer, space
+    z_l  = BN(GELU(ConvPointwise(z'_l)))                          ConvMixerLayer, channels
+    logits = Linear(mean of z_d over all places)                  ClassificationHead
+
+The letters are the paper's: h is `d_model`, d `n_layers`, k `kernel_size`, p `patch_size`. The
+constructors and the names of modules are labml_nn's (`labml_nn.conv_mixer`), so that its weights
+load as they are.
+
+In memory everything is channels_last: a tensor has the shape [batch, channels, height, width], but
+the channels of one place lie side by side. The patch embedding brings its input into that order and
+every operation after it keeps it.
+"""
+
+import copy
+
+import torch.nn.functional as F
+from labml_helpers.module import Module
+from torch import Tensor, channels_last, nn
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
+
+# The sizes that the paper names by d_model/n_layers. The first two are its CIFAR-10 models.
+SIZES: dict[str, dict[str, int | str]] = {
+    "256/8": {"d_model": 256, "n_layers": 8, "kernel_size": 9, "patch_size": 1},
+    "256/16": {"d_model": 256, "n_layers": 16, "kernel_size": 9, "patch_size": 1},
+    "768/32": {
+        "d_model": 768,
+        "n_layers": 32,
+        "kernel_size": 7,
+        "patch_size": 7,
+        "activation": "ReLU",
+    },
+    "1024/20": {"d_model": 1024, "n_layers": 20, "kernel_size": 9, "patch_size": 14},
+    "1536/20": {"d_model": 1536, "n_layers": 20, "kernel_size": 9, "patch_size": 7},
+}
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, not {name!r}")
+    return ACTIVATIONS[name]()
+
+
+class PatchEmbeddings(Module):
+    """Every p x p patch of the image becomes a vector of `d_model` numbers, by one linear map.
+
+    A convolution whose stride is its kernel size does that: patches touch and do not overlap.
+    """
+
+    def __init__(
+        self, d_model: int, patch_size: int, in_channels: int, *, activation: str = "GELU"
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, d_model, kernel_size=patch_size, stride=patch_size)
+        self.act = _activation(activation)
+        self.norm = nn.BatchNorm2d(d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, in_channels, height, width] -> [batch, d_model, height / p, width / p].
+
+        Raises ValueError where p does not divide height and width: a convolution would silently
+        leave out the last rows and columns.
+        """
+        height, width = x.shape[-2:]
+        p = self.conv.kernel_size[0]
+        if height % p or width % p:
+            raise ValueError(f"patch_size {p} does not divide an image of {height}x{width} pixels")
+        x = x.contiguous(memory_format=channels_last)
+        return self.norm(self.act(self.conv(x)))
+
+
+class DepthWiseConv(nn.Conv2d):
+    """One k x k filter for each channel; height and width stay as they are.
+
+    "same" pads k - 1 rows and columns of zeros in all: an even k has its odd one at the bottom and at
+    the right. The bias is added by itself, because on a CPU the gradient of a convolution's own bias
+    costs about a quarter of its whole backward pass, and that of a sum next to nothing.
+    """
+
+    def __init__(self, d_model: int, kernel_size: int) -> None:
+        super().__init__(d_model, d_model, kernel_size, groups=d_model, padding="same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
+        return self._conv_forward(x, self.weight, None) + self.bias[:, None, None]
+
+
+class ConvMixerLayer(Module):
+    """Mixes space, with a residual connection; then mixes channels, without one."""
+
+    def __init__(self, d_model: int, kernel_size: int, *, activation: str = "GELU") -> None:
+        super().__init__()
+        self.depth_wise_conv = DepthWiseConv(d_model, kernel_size)
+        self.act1 = _activation(activation)
+        self.norm1 = nn.BatchNorm2d(d_model)
+        self.point_wise_conv = nn.Conv2d(d_model, d_model, kernel_size=1)
+        self.act2 = _activation(activation)
+        self.norm2 = nn.BatchNorm2d(d_model)
+
+    def reset_parameters(self) -> None:
+        """Draws new weights and forgets the batch statistics."""
+        for module in (self.depth_wise_conv, self.norm1, self.point_wise_conv, self.norm2):
+            module.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
+        x = x + self.norm1(self.act1(self.depth_wise_conv(x)))
+        return self.norm2(self.act2(self.point_wise_conv(x)))
+
+
+class ClassificationHead(Module):
+    """The mean over all places, then one linear map to the logits of the classes."""
+
+    def __init__(self, d_model: int, n_classes: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d((1, 1))
+        self.linear = nn.Linear(d_model, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> [batch, n_classes]."""
+        x = self.pool(x).flatten(1)  # [batch, d_model]
+        return self.linear(x)
+
+
+class ConvMixer(Module):
+    """Patch embeddings, `n_layers` copies of one layer, a classification head.
+
+    The given layer says what a layer is like. Each copy draws weights of its own through
+    `reset_parameters()`; a layer type that has none raises TypeError, as its copies would all start
+    alike.
+    """
+
+    def __init__(
+        self,
+        conv_mixer_layer: nn.Module,
+        n_layers: int,
+        patch_emb: nn.Module,
+        classification: nn.Module,
+    ) -> None:
+        super().__init__()
+        if not hasattr(conv_mixer_layer, "reset_parameters"):
+            raise TypeError(
+                f"{type(conv_mixer_layer).__name__} has no reset_parameters(), with which each of "
+                f"the {n_layers} layers draws its own random start"
+            )
+        self.patch_emb = patch_emb
+        self.conv_mixer_layers = nn.ModuleList(
+            copy.deepcopy(conv_mixer_layer) for _ in range(n_layers)
+        )
+        self.classification = classification
+        for layer in self.conv_mixer_layers:
+            layer.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, in_channels, height, width] -> logits [batch, n_classes]."""
+        x = self.patch_emb(x)  # [batch, d_model, height / p, width / p]
+        for layer in self.conv_mixer_layers:
+            x = layer(x)
+        return self.classification(x)
+
+
+def conv_mixer(
+    d_model: int,
+    n_layers: int,
+    kernel_size: int,
+    patch_size: int,
+    n_classes: int = 10,
+    in_channels: int = 3,
+    activation: str = "GELU",
+) -> ConvMixer:
+    """The whole network from its numbers: `conv_mixer(**SIZES["256/8"])`."""
+    return ConvMixer(
+        ConvMixerLayer(d_model, kernel_size, activation=activation),
+        n_layers,
+        PatchEmbeddings(d_model, patch_size, in_channels, activation=activation),
+        ClassificationHead(d_model, n_classes),
+    )

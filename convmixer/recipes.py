@@ -1,0 +1,65 @@
+"""Recipes: named sets of overrides. Each docstring says what it is for and what it reached, measured by which command."""
+
+from collections.abc import Callable
+from typing import Any
+
+Recipe = Callable[[], dict[str, Any]]
+
+
+def small() -> dict[str, Any]:
+    """128/8, k5, p4: learns CIFAR-10 on two CPU cores while you have lunch.
+
+    Result: see results/small.md.
+    """
+    return {
+        "d_model": 128,
+        "n_layers": 8,
+        "kernel_size": 5,
+        "patch_size": 4,
+        "epochs": 14,
+        "train_batch_size": 128,
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 0.05,
+        "schedule": "cosine",
+        "label_smoothing": 0.1,
+    }
+
+
+def base() -> dict[str, Any]:
+    """256/8, k5, p2, 25 epochs: one GPU, minutes. Not measured yet.
+
+    The setting of locuslab/convmixer-cifar10 without its RandAugment.
+    """
+    return {
+        "d_model": 256,
+        "n_layers": 8,
+        "kernel_size": 5,
+        "patch_size": 2,
+        "epochs": 25,
+        "train_batch_size": 512,
+        "optimizer.learning_rate": 0.05,
+        "optimizer.weight_decay": 0.005,
+        "optimizer.eps": 1e-3,
+        "schedule": "paper",
+    }
+
+
+def paper() -> dict[str, Any]:
+    """256/8, k9, p1, 200 epochs: the paper's CIFAR-10 setting (arXiv 2201.09792, appendix), as far as its parts exist yet.
+
+    Not measured yet. RandAugment, random resized crop, colour jitter, mixup, cutmix and random erasing are still missing.
+    """
+    return {
+        "model_size": "256/8",
+        "epochs": 200,
+        "train_batch_size": 128,
+        "optimizer.learning_rate": 0.01,
+        "optimizer.weight_decay": 0.01,
+        "optimizer.eps": 1e-3,
+        "schedule": "paper",
+        "label_smoothing": 0.1,
+        "gradient_clip": 1.0,
+    }
+
+
+RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (small, base, paper)}

@@ -1,0 +1,303 @@
+"""A run from its configs to its summary: what the commands `train` and `resume` and labml's `conf.run()` do."""
+
+import errno
+import platform
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from labml import experiment, lab
+from labml.internal.experiment import experiment_singleton
+
+from convmixer.configs import CHANGEABLE_ON_RESUME, Configs, plain_batches
+from convmixer.consistency import check_consistency
+from convmixer.errors import Interrupted, TrainingFault, UserError
+from convmixer.evaluation import evaluate
+from convmixer.overrides import check, keys_of
+from convmixer.tracking import labml_fixes, report
+from convmixer.tracking.progress import Estimate, ProgressBar
+from convmixer.tracking.recorder import Recorder
+from convmixer.tracking.runs import Run, logs_folder, project_folder
+from convmixer.training import checkpoints
+from convmixer.training.hardware import describe_device, keep_freed_memory
+from convmixer.training.stopping import StopRequest
+from convmixer.training.timing import steps_in
+from convmixer.training.trainer import Trainer
+
+
+def script() -> Path:
+    """The script that the user started, and that is started again for further processes."""
+    return Path(sys.argv[0]).resolve()
+
+
+def use_project_folder() -> None:
+    """Have labml keep `logs/` and `data/` where the commands look for them."""
+    labml_fixes.apply()
+    lab.configure({"path": str(project_folder()), "experiments_path": str(logs_folder())})
+
+
+def prepare(conf: Configs) -> None:
+    """Build and check all parts of `conf`, so that nothing is found wrong once the run has its folder.
+
+    Raises:
+        UserError: data that can't be had, or values that don't go together.
+    """
+    keep_freed_memory()
+    check_consistency(conf)
+    trainer = conf.trainer
+    if conf.minutes is not None and conf._values["steps"] is None:
+        trainer.total_steps = conf.steps = steps_in(trainer, conf.minutes * 60)
+
+
+def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[str, Any]:
+    """Train prepared configs as a new run, or go on with an `old` one. Returns the summary.
+
+    Raises:
+        TrainingFault: training had begun and could not go on.
+        Interrupted: a signal stopped it.
+    """
+    recorder = Recorder(old.folder, quiet) if old else None
+    experiment.create(
+        uuid=old.uuid if old else None,
+        name=old.info["name"] if old else conf.name or f"{conf.data.dataset.name}-{conf.recipe}",
+        comment=conf.comment or "",
+        python_file=str(script()),
+        tags={conf.data.dataset.name, conf.recipe},
+        writers=set(),
+    )
+    experiment.configs(conf)
+    if old:
+        _continue_labml_run(old)
+    stop = StopRequest()
+    try:
+        with stop, experiment.start():
+            return train(conf, stop, quiet, recorder)
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {_how_to_resume()}", stop.signal or signal.SIGINT) from None
+    except (TrainingFault, OSError, RuntimeError) as error:
+        raise TrainingFault(f"{_reason(error)}; {_how_to_resume()}") from error
+
+
+def _continue_labml_run(old: Run) -> None:
+    run = experiment_singleton().run
+    run.trial_date, run.trial_time = old.info["trial_date"], old.info["trial_time"]
+    run.pid_path.unlink(missing_ok=True)  # labml refuses a run that has one
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return f"out of memory: give a smaller train_batch_size ({text[:120]})"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or project_folder()})"
+    return text if isinstance(error, TrainingFault) else f"{type(error).__name__}: {text}"
+
+
+def _how_to_resume() -> str:
+    folder = Path(experiment_singleton().run.run_path)
+    if Run(folder).checkpoint("last").exists():
+        return f"go on from the last checkpoint with: python {script().name} resume {folder.name}"
+    return f"no checkpoint was made yet (run {folder.name})"
+
+
+def train(
+    conf: Configs,
+    stop: StopRequest | None = None,
+    quiet: bool = False,
+    recorder: Recorder | None = None,
+) -> dict[str, Any]:
+    """Train, test and summarise within a started labml experiment."""
+    if stop is None:
+        with StopRequest() as stop:
+            prepare(conf)
+            return train(conf, stop, quiet)
+    run = Run(Path(experiment_singleton().run.run_path))
+    session = Session(conf, run, recorder or Recorder(run.folder, quiet), stop)
+    session.restore()
+    session.fit()
+    return session.summarise()
+
+
+class Session:
+    """One run while it trains: passes what the trainer tells on to the recorder, and keeps checkpoints."""
+
+    def __init__(self, conf: Configs, run: Run, recorder: Recorder, stop: StopRequest) -> None:
+        self.conf = conf
+        self.run = run
+        self.recorder = recorder
+        self.stop = stop
+        self.trainer: Trainer = conf.trainer
+        self.run.checkpoint("last").parent.mkdir(exist_ok=True)
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint, where there is one."""
+        last = self.run.checkpoint("last")
+        if last.exists():
+            state = checkpoints.load(last)
+            _check_same_data(self._data(), state["data"])
+            self.trainer.load_state_dict(state)
+            self.trainer.total_steps = state["total_steps"]
+        self.recorder.start(self.trainer.images)
+        for line in report.header(self.conf, self.run, self.trainer):
+            self.recorder.say(line)
+
+    def fit(self) -> None:
+        """Train what is left."""
+        shown = not self.recorder.quiet
+        total = self.trainer.total_steps
+        self.estimate = Estimate(self.trainer.step, total)
+        with ProgressBar(total, self.trainer.step, shown) as self.bar:
+            self.trainer.fit(self)
+
+    def metrics(self, images: int, values: dict[str, float]) -> None:
+        self.recorder.metrics(images, values)
+        self.bar.describe(f"loss {values['loss.train']:.3f}")
+
+    def stepped(self, trainer: Trainer) -> None:
+        self.bar.update(trainer.step)
+        line = self.estimate.after(trainer.step)
+        if line:
+            self.recorder.say(line)
+
+    def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        validated = {name: value for name, value in values.items() if name.endswith(".valid")}
+        if validated:
+            self.recorder.metrics(trainer.images, validated)
+        self.recorder.say(report.epoch_line(trainer, values))
+        accuracy = values.get("accuracy.valid", -1.0)
+        if accuracy > trainer.best_accuracy:
+            trainer.best_accuracy = accuracy
+            self._save("best")
+        self._save("last")
+
+    def should_stop(self) -> bool:
+        return self.stop.signal is not None
+
+    def stopping(self, trainer: Trainer) -> None:
+        self._save("last")
+
+    def _save(self, name: str) -> None:
+        state = self.trainer.state_dict()
+        state |= {"data": self._data(), "total_steps": self.trainer.total_steps}
+        checkpoints.save(self.run.checkpoint(name), state)
+
+    def _data(self) -> dict[str, Any]:
+        dataset = self.conf.data.dataset
+        return {
+            "name": dataset.name,
+            "classes": list(dataset.classes),
+            "train_images": self.trainer.train.n_images,
+            "image_shape": list(dataset.train.images.shape[1:]),
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+        }
+
+    def summarise(self) -> dict[str, Any]:
+        """Test the final weights, once, and write and show how the run ended."""
+        conf, trainer = self.conf, self.trainer
+        weights = final_weights(conf)
+        conf.model.load_state_dict(checkpoints.load(self.run.checkpoint(weights))["model"])
+        accuracies = {}
+        splits = {"valid": conf.valid_split, "test": conf.data.dataset.test}
+        for name, split in splits.items():
+            if len(split.labels):
+                batches = plain_batches(conf, conf.data.dataset, split, trainer.device)
+                loss, accuracy = evaluate(conf.model, batches, trainer.autocast())
+                accuracies |= {f"accuracy.{name}": accuracy, f"loss.{name}": loss}
+        summary = {
+            "run": self.run.uuid,
+            "name": self.run.info["name"],
+            "data": conf.data.dataset.name,
+            "recipe": conf.recipe,
+            **accuracies,
+            "weights": weights,
+            "epochs": trainer.step / trainer.steps_per_epoch,
+            "steps": trainer.step,
+            "images": trainer.images,
+            "test_images": len(conf.data.dataset.test.labels),
+            "seconds": trainer.seconds,
+            "images_per_second": trainer.images / trainer.seconds,
+            "parameters": sum(p.numel() for p in conf.model.parameters()),
+            "device": describe_device(trainer.device),
+            "precision": str(trainer.precision).removeprefix("torch."),
+            "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "configs": plain_configs(conf, self.run),
+            "versions": versions(),
+            "git": {"commit": self.run.info["commit"], "dirty": self.run.info["is_dirty"]},
+        }
+        self.recorder.summary(summary)
+        report.save_curves(self.run)
+        for line in report.result(summary, self.run):
+            self.recorder.say(line)
+        return summary
+
+
+def plain_configs(conf: Configs, run: Run) -> dict[str, Any]:
+    """Every key's value, without the objects that labml also lists."""
+    return {name: run.configs[name] for name in keys_of(type(conf))}
+
+
+def final_weights(conf: Configs) -> str:
+    """The checkpoint that is tested: what `final_weights` says; without a validation split `best` is `last`."""
+    return conf.final_weights if conf.data.validation else "last"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that numbers depend on."""
+    names = ("torch", "numpy", "labml")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
+    differing = [key for key in then if now[key] != then[key]]
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}"
+        )
+
+
+def reopen(
+    configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]
+) -> Configs:
+    """The configs of a run, with `changes`.
+
+    Raises:
+        UserError: a change that is not `changeable`, or a run of another script.
+    """
+    trained_by = Path(run.info["python_file"])
+    if trained_by.name != script().name:
+        arguments = " ".join(sys.argv[1:])
+        raise UserError(f"run {run.uuid[:8]} is of {trained_by}: use python {trained_by} {arguments}")
+    keys = keys_of(configs_class)
+    changes = check(changes, keys, "command line")
+    refused = [name for name in changes if name not in changeable]
+    if refused:
+        raise UserError(
+            f"command line: {refused[0]} can't be changed in a run that has begun; "
+            f"only {', '.join(changeable)} can"
+        )
+    conf = configs_class()
+    recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
+    if recorded["data.dataset"] == "auto":  # what it came to then is what it is now
+        recorded["data.dataset"] = "shapes" if "shapes" in run.info["tags"] else "cifar10"
+    conf.override(run.given | changes, recorded)
+    return conf
+
+
+def resume(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], quiet: bool) -> None:
+    """Go on with a run that was interrupted.
+
+    Raises:
+        UserError: it has ended, or can't be gone on with.
+    """
+    if run.summary:
+        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
+    conf = reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
+    prepare(conf)
+    begin(conf, quiet, run)

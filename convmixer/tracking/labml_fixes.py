@@ -1,0 +1,46 @@
+"""labml 0.5.3 as this project's commands need it: patched from outside, in this file only, each patch with its reason."""
+
+import sys
+
+from labml.internal import experiment
+from labml.internal.app import logs
+from labml.internal.computer import configs as computer
+from labml.internal.logger.destinations.console import ConsoleDestination
+from labml.utils.git_info import get_git_status
+
+
+class _NoComputer:
+    """labml lists each project in ~/.labml for its sync service, and crashes where HOME can't be written."""
+
+    def add_project(self, path: object) -> None:
+        """Nothing reads that list here."""
+
+
+def release_console() -> None:
+    """Give stdout and stderr back as they were.
+
+    Importing labml hooks them to keep all that is printed in memory for its app, for ever when there is no app; each step
+    gets slower with it.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "write", None) in (logs._write_stdout, logs._write_stderr):
+            del stream.write
+    logs.APP_CONSOLE_LOGS.outputs = lambda **texts: None
+
+
+def _git_status() -> tuple[dict, str | None]:
+    """labml's record of the commit; where git refuses (a folder of another user's, say) the commit is unknown."""
+    unknown = {"commit": "unknown", "commit_message": "", "is_dirty": False, "diff": ""}
+    try:
+        return get_git_status()
+    except Exception:  # GitPython passes on whatever git says, in many types
+        return {"remotes": [], **unknown}, None
+
+
+def apply() -> None:
+    """All patches. Call before `labml.experiment.create`."""
+    release_console()
+    # The commands print for themselves; labml's own lines carry colour codes into files and pipes.
+    ConsoleDestination.log = lambda self, parts, *, is_new_line, is_reset: None
+    computer.computer_singleton = _NoComputer
+    experiment.get_git_status = _git_status

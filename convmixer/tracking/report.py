@@ -1,0 +1,76 @@
+"""The lines a run prints: what it is at the start, an epoch, what came out."""
+
+from typing import TYPE_CHECKING, Any
+
+from convmixer.tracking.curves import learning_curves
+from convmixer.tracking.progress import duration
+from convmixer.tracking.run_folder import CURVES
+from convmixer.tracking.runs import Run
+from convmixer.training.hardware import describe_device
+
+if TYPE_CHECKING:
+    from convmixer.configs import Configs
+    from convmixer.training.trainer import Trainer
+
+
+def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
+    """What is about to be trained, and on what."""
+    data = conf.data.dataset
+    height, width = data.train.images.shape[1:3]
+    sizes = f"{len(conf.train_split.labels):,} train, {len(conf.valid_split.labels):,} valid"
+    parameters = sum(p.numel() for p in conf.model.parameters())
+    why = "" if "recipe" in conf._given else f" (none was given; {_why(trainer.device.type)})"
+    lines = data.fallback.splitlines() if data.fallback else []
+    return [
+        *lines,
+        f"run     {run.uuid[:8]} in {run.folder}",
+        f"data    {data.name}: {sizes}, {len(data.test.labels):,} test images "
+        f"of {height}x{width} in {len(data.classes)} classes",
+        f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {conf.train_batch_size} images a batch",
+        f"model   {type(conf.model).__name__} {conf.d_model}/{conf.n_layers}, "
+        f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters / 1e6:.2f} M parameters",
+        f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
+    ]
+
+
+def _why(device: str) -> str:
+    return "there is no GPU" if device == "cpu" else f"there is a GPU ({device})"
+
+
+def _length(conf: "Configs", trainer: "Trainer") -> str:
+    epochs = trainer.total_steps / trainer.steps_per_epoch
+    if conf.minutes is not None:
+        return f"{trainer.total_steps} updates ({epochs:.1f} epochs) in {conf.minutes:g} minutes"
+    return f"{epochs:g} epochs" if conf.steps is None else f"{conf.steps} updates"
+
+
+def epoch_line(trainer: "Trainer", values: dict[str, float]) -> str:
+    """One line after an epoch."""
+    epochs = trainer.total_steps / trainer.steps_per_epoch
+    text = f"epoch {trainer.step / trainer.steps_per_epoch:4.4g}/{epochs:.4g}"
+    text += f"  train: loss {values['loss.train']:.3f}, {values['accuracy.train']:6.2%}"
+    if "loss.valid" in values:
+        text += f"  valid: loss {values['loss.valid']:.3f}, {values['accuracy.valid']:6.2%}"
+    left = trainer.seconds_left()
+    return f"{text}  {values['time.images_per_second']:,.0f} images/s  {duration(left)} left"
+
+
+def result(summary: dict[str, Any], run: Run) -> list[str]:
+    """The table at the end."""
+    test = f"{summary['accuracy.test']:.2%} of {summary['test_images']:,} images of {summary['data']}"
+    rows = [("test accuracy", f"{test}, {summary['weights']} weights")]
+    if "accuracy.valid" in summary:
+        rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
+    rate = f"{summary['images_per_second']:,.0f} images/s"
+    rows += [
+        ("training time", f"{duration(summary['seconds'])}, {rate}, {summary['epochs']:.4g} epochs"),
+        ("parameters", f"{summary['parameters']:,}"),
+        ("run", f"{run.uuid} ({run.folder})"),
+        ("curves", str(run.folder / CURVES)),
+    ]
+    return ["", *(f"{name:<16}{value}" for name, value in rows)]
+
+
+def save_curves(run: Run) -> None:
+    """Learning curves as a picture in the run's folder."""
+    learning_curves([run]).savefig(run.folder / CURVES, dpi=110)

@@ -1,0 +1,18 @@
+"""The files of a run folder beside labml's own run.yaml, configs.yaml, indicators.yaml and run_log.jsonl."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+LOG = "log.jsonl"  # metrics, in labml's format
+CONSOLE = "console.log"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+CURVES = "curves.png"
+LOCK = ".lock"  # held by the process that trains
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log; a last one that a kill cut short is left out."""
+    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]

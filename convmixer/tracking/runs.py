@@ -1,0 +1,191 @@
+"""Reads runs back from their folders, running ones too: what notebooks, `runs`, `resume` and `evaluate` use.
+
+    from convmixer.tracking.runs import run, runs
+    runs()                       # a table of all runs
+    run("last").metrics          # a pandas table: a row for each step, a column for each metric
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from convmixer.errors import UserError
+from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, read_log
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def logs_folder() -> Path:
+    """Where runs lie: as `.labml.yaml` says, in this folder or the nearest above; else `logs/` here."""
+    return project_folder() / settings().get("experiments_path", "logs")
+
+
+def project_folder() -> Path:
+    """The nearest folder with a `.labml.yaml`, from here up; else this one."""
+    here = Path.cwd()
+    return next((f for f in (here, *here.parents) if (f / ".labml.yaml").is_file()), here)
+
+
+def settings() -> dict[str, Any]:
+    """What the project's `.labml.yaml` says."""
+    file = project_folder() / ".labml.yaml"
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{file}: {' '.join(str(error).split())}") from None
+    return content if isinstance(content, dict) else {}
+
+
+class Run:
+    """One run, read from its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uuid = folder.name
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """labml's `run.yaml`: name, comment, tags, date, time, commit."""
+        return self._yaml("run.yaml")
+
+    @cached_property
+    def labml_configs(self) -> dict[str, dict[str, Any]]:
+        """labml's `configs.yaml`: for each key its value, whether it was given, whether it is a hyperparameter."""
+        return self._yaml("configs.yaml")
+
+    @property
+    def configs(self) -> dict[str, Any]:
+        """Each key's value: an option's name, or the number it came to."""
+        return {
+            name: item["computed"] if isinstance(item["computed"], int | float) else item["value"]
+            for name, item in self.labml_configs.items()
+        }
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """Each key's value as it can be given again."""
+        return {name: item["value"] for name, item in self.labml_configs.items()}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keys that were given, on the command line or in a file."""
+        entries = self.labml_configs.items()
+        return {name: item["value"] for name, item in entries if item["is_explicitly_specified"]}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the run ended with; empty where it has not."""
+        file = self.folder / SUMMARY
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    @property
+    def status(self) -> str:
+        """running, completed, crashed, interrupted, or killed."""
+        if self.is_running():
+            return "running"
+        log = self.folder / "run_log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return json.loads(lines[-1])["status"] if lines else "killed"
+
+    def is_running(self) -> bool:
+        """Whether a process is at this run now, on this machine."""
+        lock = FileLock(self.folder / LOCK)
+        try:
+            with lock.acquire(blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:
+            return False
+
+    @property
+    def metrics(self) -> "pd.DataFrame":
+        """A row for each step (training images seen), a column for each metric, in the order first seen."""
+        import pandas as pd
+
+        rows: dict[int, dict[str, float]] = {}
+        for line in read_log(self.folder / LOG):
+            for name, points in line["track"].items():
+                for step, values in points:
+                    rows.setdefault(step, {})[name] = sum(values) / len(values)
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+
+    def checkpoint(self, name: str) -> Path:
+        """The file of the checkpoint `last` or `best`."""
+        return self.folder / "checkpoints" / f"{name}.pt"
+
+    def _yaml(self, name: str) -> dict[str, Any]:
+        file = self.folder / name
+        try:
+            content = yaml.load(file.read_text(encoding="utf-8"), Loader=_SAFE_LOADER)
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"{file}: can't be read: {' '.join(str(error).split())}") from None
+        if not isinstance(content, dict):
+            raise UserError(f"{file}: expected a mapping")
+        return content
+
+
+_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def all_runs(logs: Path | None = None) -> list[Run]:
+    """Every run, oldest first."""
+    found = [f.parent for f in (logs or logs_folder()).glob("*/*/run.yaml")]
+    return [Run(folder) for folder in sorted(found, key=lambda f: (_begun(f), f.name))]
+
+
+def _begun(folder: Path) -> float:
+    return (folder / "run.yaml").stat().st_mtime
+
+
+def run(reference: str = "last", logs: Path | None = None) -> Run:
+    """A run by uuid, unique prefix, `last` (begun or resumed last) or `best` (validation accuracy, where all runs are of one data set).
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    found = all_runs(logs)
+    if not found:
+        raise UserError(f"there are no runs in {logs or logs_folder()}")
+    if reference == "last":
+        return found[-1]
+    if reference == "best":
+        return _best(found)
+    matching = [r for r in found if r.uuid.startswith(reference)]
+    if len(matching) != 1:
+        what = f"{len(matching)} runs begin with" if matching else "there is no run"
+        raise UserError(f"{what} {reference!r}, expected a uuid, a unique prefix, last or best")
+    return matching[0]
+
+
+def _best(found: list[Run]) -> Run:
+    summaries = {r: r.summary for r in found}
+    ended = [r for r, summary in summaries.items() if summary.get("accuracy.valid") is not None]
+    if not ended:
+        raise UserError("no run has ended with a validation accuracy yet")
+    data = sorted({summaries[r]["data"] for r in ended})
+    if len(data) > 1:
+        raise UserError(f"there are runs on {', '.join(data)}: name one by its uuid, not `best`")
+    return max(ended, key=lambda r: summaries[r]["accuracy.valid"])
+
+
+def runs(logs: Path | None = None) -> "pd.DataFrame":
+    """A table of all runs, oldest first: what each was given and how it ended."""
+    import pandas as pd
+
+    columns = ["run", "name", "date", "status", "data", "epochs", "valid", "test", "given"]
+    rows = [_row(r) for r in all_runs(logs)]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _row(r: Run) -> list[Any]:
+    summary = r.summary
+    date = f"{r.info['trial_date']} {r.info['trial_time'][:5]}"
+    given = " ".join(f"{name}={value}" for name, value in r.given.items())
+    ended = [summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
+    return [r.uuid[:8], r.info["name"], date, r.status, *ended, given]

@@ -1,0 +1,69 @@
+"""Checkpoints that are whole or refused: written aside, fsynced, renamed; verified by checksum when read.
+
+A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 stands in the archive's comment, the one place
+that follows everything else, so `torch.load` opens it as it is and one file is enough.
+"""
+
+import hashlib
+import io
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from convmixer.errors import UserError
+
+FORMAT = 1
+_COMMENT_LENGTH = struct.Struct("<H")  # the last field of a zip archive, 0 where there is no comment
+_DIGEST_BYTES = 64  # SHA-256 in hexadecimal
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors and plain values) to `path`; there is a whole file there at any moment.
+
+    Raises:
+        OSError: the disk is full or read-only; what was at `path` is still there.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    archive = buffer.getvalue()[: -_COMMENT_LENGTH.size]
+    digest = hashlib.sha256(archive).hexdigest().encode()
+    write_atomically(path, archive + _COMMENT_LENGTH.pack(len(digest)) + digest)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the file at `path` by `content` in one step that survives a kill or a power cut."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: there is none, it is damaged, or of a format this version does not know.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: can't read the checkpoint: {error.strerror}") from None
+    trailer = _COMMENT_LENGTH.size + _DIGEST_BYTES
+    archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
+    if hashlib.sha256(archive).hexdigest().encode() != digest:
+        raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
+    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if state.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}"
+        )
+    return state

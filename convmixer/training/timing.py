@@ -1,0 +1,74 @@
+"""How many updates fit into a time, by trying some."""
+
+import copy
+import statistics
+import time
+
+import torch
+
+from convmixer.evaluation import evaluate
+from convmixer.training.trainer import Trainer
+
+WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # updates, updates, and how long to measure
+
+
+def steps_in(trainer: Trainer, seconds: float) -> int:
+    """The updates, with a validation after each epoch, that take `seconds` at the rate measured now.
+
+    Measured on a copy of the model: `trainer` and the random generators stay as they are.
+    """
+    with torch.random.fork_rng(devices=_devices(trainer)):
+        trial = _copy(trainer)
+        update = _seconds_per_update(trial)
+        validation = _seconds_of_validation(trial)
+    return max(1, int(seconds / (update + validation / trainer.steps_per_epoch)))
+
+
+def _devices(trainer: Trainer) -> list[torch.device]:
+    return [trainer.device] if trainer.device.type == "cuda" else []
+
+
+def _copy(trainer: Trainer) -> Trainer:
+    model, optimizer = copy.deepcopy((trainer.model, trainer.optimizer))
+    return Trainer(
+        model,
+        optimizer,
+        trainer.schedule,
+        trainer.train,
+        trainer.valid,
+        total_steps=10**9,
+        label_smoothing=trainer.label_smoothing,
+        gradient_clip=trainer.gradient_clip,
+        precision=trainer.precision,
+        compile_model=trainer.compile_model,
+    )
+
+
+def _seconds_per_update(trainer: Trainer) -> float:
+    """The median of whole updates, batch making included."""
+    trainer.model.train()
+    times: list[float] = []
+    while len(times) < WARM_UP + LEAST or sum(times[WARM_UP:]) < SECONDS:
+        started = time.perf_counter()
+        for batch in trainer.train.epoch(0):
+            trainer.train_step(batch)
+            _finish(trainer.device)
+            ended = time.perf_counter()
+            times.append(ended - started)
+            started = ended
+            if len(times) >= WARM_UP + LEAST and sum(times[WARM_UP:]) >= SECONDS:
+                break
+    return statistics.median(times[WARM_UP:])
+
+
+def _seconds_of_validation(trainer: Trainer) -> float:
+    if trainer.valid is None:
+        return 0.0
+    started = time.perf_counter()
+    evaluate(trainer.model, trainer.valid, trainer.autocast())
+    return time.perf_counter() - started
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,6 @@
+"""Train a ConvMixer: `python experiment.py --help`."""
+
+import convmixer
+
+if __name__ == "__main__":
+    convmixer.main()
