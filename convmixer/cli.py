@@ -10,9 +10,7 @@ import click
 from convmixer.errors import Interrupted, TrainingFault, UserError
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path), help="YAML file of keys and values."
-)
+CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 
 
@@ -56,6 +54,8 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
     from convmixer import session
     from convmixer.seeds import train_seeds
 
+    if quiet:
+        logging.getLogger("convmixer").setLevel(logging.WARNING)
     session.use_project_folder()
     given = _given(configs_class, overrides, config)
     if given.get("seeds", 1) > 1:
@@ -145,13 +145,21 @@ def runs() -> None:
 
 def _given(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> dict[str, Any]:
     """The checked overrides of `--config` and the command line; the latter win."""
-    from convmixer.overrides import check, keys_of, read_config_file, split_assignments
+    from convmixer.keys import keys_of
+    from convmixer.overrides import check, read_config_file, split_assignments
 
     keys = keys_of(configs_class)
     typed = check(split_assignments(overrides), keys, "command line")
     if config is None:
         return typed
     return check(read_config_file(config), keys, f"--config {config}") | typed
+
+
+class _Echo(logging.Handler):
+    """What parts of the package log: news to standard output, warnings to standard error."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(record.getMessage(), err=record.levelno >= logging.WARNING)
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
@@ -161,8 +169,9 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
         configs_class: a subclass of `convmixer.configs.Configs` with parts of your own; that class itself by default.
         arguments: in place of `sys.argv[1:]`.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logging.getLogger("convmixer").setLevel(logging.INFO)
+    log = logging.getLogger("convmixer")
+    log.handlers, log.propagate = [_Echo()], False
+    log.setLevel(logging.INFO)
     sys.exit(_run(configs_class, arguments))
 
 

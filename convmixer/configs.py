@@ -21,8 +21,9 @@ from convmixer.data.augmentation import OPERATIONS, Augmentation
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
 from convmixer.errors import UserError
+from convmixer.keys import Key, Knob, keys_of
 from convmixer.model import layers
-from convmixer.overrides import Key, Knob, check, keys_of
+from convmixer.overrides import check
 from convmixer.recipes import RECIPES
 from convmixer.training import optimizers, schedules
 from convmixer.training.hardware import choose_device
@@ -91,9 +92,7 @@ class Configs(BaseConfigs):
     n_layers: Annotated[int, Knob("layers, d", low=1, high=1024)] = 8
     kernel_size: Annotated[int, Knob("of the depth-wise convolution, k", low=1, high=127)] = 5
     patch_size: Annotated[int, Knob("p, divides the image size", low=1, high=512)] = 4
-    activation: Annotated[str, Knob("after convolutions", choices=tuple(layers.ACTIVATIONS))] = (
-        "GELU"
-    )
+    activation: Annotated[str, Knob("after convolutions", choices=tuple(layers.ACTIVATIONS))] = "GELU"
     n_classes: Annotated[int, Knob("logits", low=2, high=10**6)] = "from_data"
     in_channels: Annotated[int, Knob("colour channels", low=1, high=4)] = "from_data"
 
@@ -106,9 +105,9 @@ class Configs(BaseConfigs):
     schedule: Annotated[Schedule, Knob("learning rate over time")] = "cosine"
     label_smoothing: Annotated[float, Knob("share spread evenly", low=0, high=0.999)] = 0.1
     gradient_clip: Annotated[float | None, Knob("largest norm", above=0, high=10**9)] = 1.0
-    precision: Annotated[
-        str, Knob("auto: 16 bits on CUDA", choices=("auto", "float32", "bfloat16", "float16"))
-    ] = "auto"
+    precision: Annotated[str, Knob("auto: 16 bits on CUDA", choices=("auto", "float32", "bfloat16", "float16"))] = (
+        "auto"
+    )
     compile: Annotated[bool, Knob("train through torch.compile")] = False
     final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
     trainer: Annotated[Trainer, Knob("the training loop")] = "trainer"
@@ -259,9 +258,7 @@ def _layer(c: Configs) -> nn.Module:
 @option(Configs.model, "conv_mixer")
 def _model(c: Configs) -> nn.Module:
     torch.manual_seed(c.seed)
-    patch_embeddings = layers.PatchEmbeddings(
-        c.d_model, c.patch_size, c.in_channels, activation=c.activation
-    )
+    patch_embeddings = layers.PatchEmbeddings(c.d_model, c.patch_size, c.in_channels, activation=c.activation)
     head = layers.ClassificationHead(c.d_model, c.n_classes)
     return layers.ConvMixer(c.layer, c.n_layers, patch_embeddings, head)
 

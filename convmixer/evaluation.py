@@ -21,9 +21,7 @@ def predict_logits(
     return torch.cat(logits).float(), torch.cat(labels)
 
 
-def evaluate(
-    model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None
-) -> tuple[float, float]:
+def evaluate(model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None) -> tuple[float, float]:
     """Mean cross-entropy and top-1 accuracy (0 to 1) of a model over a split."""
     logits, labels = predict_logits(model, batches, autocast)
     loss = F.cross_entropy(logits, labels)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from convmixer.configs import Configs, resolve
-from convmixer.overrides import keys_of
+from convmixer.keys import keys_of
 from convmixer.tracking import runs
 
 PIPED_WIDTH = 200  # columns, where there is no terminal to ask

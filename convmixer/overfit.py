@@ -46,11 +46,15 @@ def overfit(conf: Configs) -> None:
         loss, hits, count, _ = trainer.take_sums()
         losses.append(loss / count)
         if not math.isfinite(loss):
-            raise TrainingFault(f"{_where(losses)} the loss became {loss:g}: try a smaller "
-                                f"optimizer.learning_rate than {conf.optimizer.defaults['lr']:g}")
+            raise TrainingFault(
+                f"{_where(losses)} the loss became {loss:g}: try a smaller "
+                f"optimizer.learning_rate than {conf.optimizer.defaults['lr']:g}"
+            )
         if hits == count:
-            print(f"ok: one batch of {n} images is learned after {trainer.step} updates "
-                  f"(loss {losses[0]:.3f} to {losses[-1]:.3f})")
+            print(
+                f"ok: one batch of {n} images is learned after {trainer.step} updates "
+                f"(loss {losses[0]:.3f} to {losses[-1]:.3f})"
+            )
             return
     raise TrainingFault(_diagnosis(conf.model, losses, hits / count))
 

@@ -1,6 +1,7 @@
 """A run from its configs to its summary: what the commands `train` and `resume` and labml's `conf.run()` do."""
 
 import errno
+import os
 import platform
 import signal
 import sys
@@ -18,7 +19,8 @@ from convmixer.configs import CHANGEABLE_ON_RESUME, Configs, plain_batches
 from convmixer.consistency import check_consistency
 from convmixer.errors import Interrupted, TrainingFault, UserError
 from convmixer.evaluation import evaluate
-from convmixer.overrides import check, keys_of
+from convmixer.keys import keys_of
+from convmixer.overrides import check
 from convmixer.tracking import labml_fixes, report
 from convmixer.tracking.progress import Estimate, ProgressBar
 from convmixer.tracking.recorder import Recorder
@@ -61,6 +63,7 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
         TrainingFault: training had begun and could not go on.
         Interrupted: a signal stopped it.
     """
+    _check_writable(logs_folder())
     recorder = Recorder(old.folder, quiet) if old else None
     experiment.create(
         uuid=old.uuid if old else None,
@@ -81,6 +84,16 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
         raise Interrupted(f"stopped; {_how_to_resume()}", stop.signal or signal.SIGINT) from None
     except (TrainingFault, OSError, RuntimeError) as error:
         raise TrainingFault(f"{_reason(error)}; {_how_to_resume()}") from error
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise UserError(f"{folder}: runs can't be written there; .labml.yaml can name another: experiments_path: FOLDER")
 
 
 def _continue_labml_run(old: Run) -> None:
@@ -257,14 +270,10 @@ def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
     differing = [key for key in then if now[key] != then[key]]
     if differing:
         key = differing[0]
-        raise UserError(
-            f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}"
-        )
+        raise UserError(f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}")
 
 
-def reopen(
-    configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]
-) -> Configs:
+def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]) -> Configs:
     """The configs of a run, with `changes`.
 
     Raises:
@@ -279,8 +288,7 @@ def reopen(
     refused = [name for name in changes if name not in changeable]
     if refused:
         raise UserError(
-            f"command line: {refused[0]} can't be changed in a run that has begun; "
-            f"only {', '.join(changeable)} can"
+            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
         )
     conf = configs_class()
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}

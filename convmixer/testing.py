@@ -11,8 +11,9 @@ from convmixer.configs import Configs, plain_batches
 from convmixer.consistency import check_consistency
 from convmixer.errors import UserError
 from convmixer.evaluation import evaluate
+from convmixer.keys import keys_of
 from convmixer.model.interchange import load_weights
-from convmixer.overrides import check, keys_of, split_assignments
+from convmixer.overrides import check, split_assignments
 from convmixer.session import final_weights, reopen
 from convmixer.tracking.runs import run
 from convmixer.training import checkpoints
@@ -67,9 +68,7 @@ def _from_file(configs_class: type[Configs], path: Path, changes: Mapping[str, s
     checked = check(changes, keys, "command line")
     refused = [name for name in checked if name not in CHANGEABLE]
     if refused:
-        raise UserError(
-            f"command line: {refused[0]} can't be changed, only {', '.join(CHANGEABLE)}"
-        )
+        raise UserError(f"command line: {refused[0]} can't be changed, only {', '.join(CHANGEABLE)}")
     recorded = metadata["summary"]["configs"] | {"device": "auto", "data.path": None}
     conf = configs_class()
     conf.override(checked, recorded)

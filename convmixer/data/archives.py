@@ -14,7 +14,8 @@ from filelock import FileLock
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-PATIENCE = 8.0  # seconds for a server to begin its answer, and for each further piece of it
+PATIENCE = 6.0  # seconds for a server to begin its answer
+STALL = 30.0  # seconds for each further piece of it
 PIECE = 2**18  # bytes
 
 log = logging.getLogger("convmixer")
@@ -27,10 +28,10 @@ class Unavailable(Exception):
 def fetch(url: str, path: Path, md5: str) -> None:
     """Have the archive of that MD5 sum at `path`: what is there if it is sound, else downloaded.
 
-    Processes that fetch the same archive at once wait for the first of them. Proxies come from the environment, as usual.
+    Processes that fetch the same archive at once wait for the first of them. Proxies are taken from the environment.
 
     Raises:
-        Unavailable: there is no network, the server has no such file or sends a damaged one, or `path` can't be written.
+        Unavailable: there is no network, the server lacks the file or sends a damaged one, or `path` can't be written.
     """
     damage = _damage(path, md5) if path.exists() else None
     if path.exists() and damage is None:
@@ -50,19 +51,15 @@ def _damage(path: Path, md5: str) -> str | None:
 
 
 def _download(url: str, path: Path, md5: str) -> None:
-    part = path.with_name(f"{path.name}.part")
     # Connecting comes before waiting for the lock, so that being offline is found out at once by all.
     with _open(url) as response:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{path}.lock"):
                 if not path.exists() or _damage(path, md5):
-                    _receive(response, url, part, md5)
-                    os.replace(part, path)
+                    _receive(response, url, path, md5)
         except (OSError, HTTPException) as problem:
             raise Unavailable(f"fetching {url} to {path} failed: {problem}") from problem
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def _open(url: str) -> HTTPResponse:
@@ -74,8 +71,8 @@ def _open(url: str) -> HTTPResponse:
 
     def ask() -> None:
         try:
-            answer.set_result(urlopen(url, timeout=PATIENCE))
-        except (OSError, HTTPException) as problem:
+            answer.set_result(urlopen(url, timeout=STALL))
+        except Exception as problem:  # raised again below, where it is waited for
             answer.set_exception(problem)
 
     Thread(target=ask, daemon=True).start()
@@ -85,25 +82,35 @@ def _open(url: str) -> HTTPResponse:
     except TimeoutError as problem:
         raise Unavailable(f"{host} did not answer within {PATIENCE:g} seconds") from problem
     except (OSError, HTTPException) as problem:
-        raise Unavailable(f"{url} cannot be reached: {problem}") from problem
+        why = getattr(problem, "reason", problem)  # without urllib's wrapping
+        raise Unavailable(f"{url} cannot be fetched: {why}") from problem
 
 
-def _receive(response: HTTPResponse, url: str, part: Path, md5: str) -> None:
-    """Write the body to `part`, with a progress bar where there is a terminal, and verify it."""
+def _receive(response: HTTPResponse, url: str, path: Path, md5: str) -> None:
+    """Bring the body to `path`: under another name until it is verified."""
     log.info("downloading %s", url)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        found = _write(response, part, path.name)
+        if found != md5:
+            raise Unavailable(f"what {url} sent is damaged: its MD5 is {found}, expected {md5}")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write(response: HTTPResponse, part: Path, title: str) -> str:
+    """Write the body to `part`, with a progress bar where there is a terminal; its MD5 sum."""
     digest = hashlib.md5(usedforsecurity=False)
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     with open(part, "wb") as file, bar:
-        task = bar.add_task(part.stem, total=response.length)
+        task = bar.add_task(title, total=response.length)
         while piece := response.read(PIECE):
             file.write(piece)
             digest.update(piece)
             bar.advance(task, len(piece))
         file.flush()
         os.fsync(file.fileno())
-    if digest.hexdigest() != md5:
-        raise Unavailable(
-            f"what {url} sent is damaged: its MD5 is {digest.hexdigest()}, expected {md5}"
-        )
+    return digest.hexdigest()

@@ -72,9 +72,7 @@ class Augmentation:
 
     def draws(self, epoch: int, device: torch.device) -> dict[str, Tensor]:
         """An epoch's draws for every image, by operation: `[n, 2]` each."""
-        return {
-            name: uniform(self.n, 2, self.seed, epoch, name).to(device) for name in self.operations
-        }
+        return {name: uniform(self.n, 2, self.seed, epoch, name).to(device) for name in self.operations}
 
     def __call__(self, images: Tensor, index: Tensor, draws: dict[str, Tensor]) -> Tensor:
         """Augment `images`, uint8 `[batch, height, width, channels]`, which are those at `index`, `[batch]`."""

@@ -1,8 +1,8 @@
 """Decoded data sets kept on disk, so that a second start reads one file instead of decoding 60,000.
 
-A cache is a safetensors file `<name>-<fingerprint>.safetensors`. The fingerprint is of what it was made from, so a changed
-source never finds it; a checksum over everything in it is verified at each reading. A cache is only ever a convenience:
-one that is damaged is made again, and a folder that cannot be written to costs time, not the run.
+A cache is a safetensors file `<name>-<fingerprint>.safetensors`. The fingerprint is of what it was made from, so a
+changed source never finds it; a checksum over everything in it is verified at each reading. A cache is only ever a
+convenience: one that is damaged is made again, and a folder that cannot be written to costs time, not the run.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ def fingerprint(*source: object) -> str:
 def load(folder: Path, name: str, fingerprint: str) -> Dataset | None:
     """The data set kept under this name and fingerprint; None, and said, when there is none that is whole."""
     path = _path(folder, name, fingerprint)
-    if not path.exists():
-        return None
     try:
         return _read(path)
+    except FileNotFoundError:
+        return None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
         log.warning("the cache %s is damaged and will be made again: %s", path, problem)
         return None

@@ -63,12 +63,15 @@ def auto(folder: Path, *, may_fall_back: bool) -> Dataset:
 
 def _official(name: CifarName, folder: Path) -> Dataset:
     folder = Path(os.path.abspath(folder.expanduser()))
-    dataset = cache.load(folder, name, _fingerprint(name, folder))
-    if dataset is None:
-        dataset = _from_published_files(name, folder)
-        # Taken anew: fetching changes what is there.
-        cache.save(folder, _fingerprint(name, folder), str(folder / name), dataset)
-    return dataset
+    try:
+        dataset = cache.load(folder, name, _fingerprint(name, folder))
+        if dataset is None:
+            dataset = _from_published_files(name, folder)
+            # The fingerprint is taken anew: fetching changes what is there.
+            cache.save(folder, _fingerprint(name, folder), str(folder / name), dataset)
+        return dataset
+    except OSError as problem:  # a file that may not be read, no room to unpack
+        raise Unavailable(str(problem)) from problem
 
 
 def _fingerprint(name: CifarName, folder: Path) -> str:
@@ -87,7 +90,7 @@ def _from_published_files(name: CifarName, folder: Path) -> Dataset:
         try:
             return _read(name, source, folder)
         except RuntimeError:  # what torchvision's check of the MD5 sums raises
-            log.warning("%s is damaged or incomplete: not used, %s is", extracted, archive.name)
+            log.warning("%s is damaged or incomplete: not used; taking %s instead", extracted, archive)
     fetch(source.url, archive, source.tgz_md5)
     with tempfile.TemporaryDirectory() as scratch:
         extract_archive(str(archive), scratch)
@@ -97,12 +100,8 @@ def _from_published_files(name: CifarName, folder: Path) -> Dataset:
 def _read(name: CifarName, source: type, root: Path) -> Dataset:
     """Through torchvision, which checks the MD5 sum of each file again."""
     train, test = source(root, train=True), source(root, train=False)
-    splits = [Split(_tensor(s.data), torch.tensor(s.targets)) for s in (train, test)]
+    splits = [Split(torch.from_numpy(s.data).contiguous(), torch.tensor(s.targets)) for s in (train, test)]
     return measured(name, tuple(train.classes), *splits)
-
-
-def _tensor(images) -> torch.Tensor:
-    return torch.from_numpy(images).contiguous()
 
 
 def _cannot_be_had(name: CifarName, folder: Path, why: Unavailable) -> UserError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from convmixer.data import cache
 from convmixer.data.splits import Dataset, Split, measured
@@ -26,8 +26,8 @@ log = logging.getLogger("convmixer")
 def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Dataset:
     """The images under `path`: `train/<class>/*` and `test/<class>/*`, a folder or a .zip of one.
 
-    Classes are the sorted folders of `train`; images lie directly in them, of the kinds in `trees.EXTENSIONS`. Hidden files are
-    passed over. Grey, palette and transparent images become RGB, transparency being dropped.
+    Classes are the sorted folders of `train`; images lie directly in them, of the kinds in `trees.EXTENSIONS`. Hidden
+    files are passed over. Grey, palette and transparent images become RGB, transparency being dropped.
 
     Args:
         image_size: every image is brought to this height and width: its short side is scaled, smoothly, and the middle
@@ -44,7 +44,10 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Data
     fingerprint = cache.fingerprint(tree.stamp, listing, image_size)
     dataset = cache.load(cache_folder, name, fingerprint)
     if dataset is None:
-        dataset = _decode(tree, name, listing, image_size)
+        with warnings.catch_warnings():
+            # Pillow warns of large images; those that are too large are an error here already.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            dataset = _decode(tree, name, listing, image_size)
         cache.save(cache_folder, fingerprint, f"{path} at size {image_size}", dataset)
     return dataset
 
@@ -72,9 +75,7 @@ def read_image(data: bytes, image_size: int | None) -> NDArray[np.uint8]:
 def _check(path: Path, listing: Listing) -> None:
     for split in SPLITS:
         if split not in listing:
-            raise UserError(
-                f"{path} holds no {split}/: expected train/<class>/* and test/<class>/*"
-            )
+            raise UserError(f"{path} holds no {split}/: expected train/<class>/* and test/<class>/*")
     train, test = (set(listing[split]) for split in SPLITS)
     if len(train) < 2:
         raise UserError(f"{path}/train holds {len(train)} class folders: expected at least 2")
@@ -90,14 +91,9 @@ def _check(path: Path, listing: Listing) -> None:
 
 def _decode(tree: Folder | Archive, name: str, listing: Listing, image_size: int | None) -> Dataset:
     classes = tuple(sorted(listing["train"]))
-    names = {
-        split: [f"{split}/{c}/{file}" for c in classes for file in sorted(listing[split][c])]
-        for split in SPLITS
-    }
+    names = {split: [f"{split}/{c}/{file}" for c in classes for file in sorted(listing[split][c])] for split in SPLITS}
     total = sum(map(len, names.values()))
-    log.info(
-        "decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path
-    )
+    log.info("decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path)
     shape = _read(tree, names["train"][0], image_size).shape
     splits = []
     for split in SPLITS:
@@ -124,9 +120,7 @@ def _decode_all(
                 )
             images[index] = image
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Pillow warns of large images; those that are too large are an error here already.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for _ in pool.map(decode, range(0, len(names), CHUNK)):
             pass
     return images
@@ -135,6 +129,8 @@ def _decode_all(
 def _read(tree: Folder | Archive, name: str, image_size: int | None) -> NDArray[np.uint8]:
     try:
         return read_image(tree.read(name), image_size)
+    except UnidentifiedImageError as problem:
+        raise UserError(f"{tree.path}/{name} is not an image") from problem
     except Exception as problem:  # a decoder given broken bytes may raise anything at all
         raise UserError(f"{tree.path}/{name} cannot be used: {problem}") from problem
 

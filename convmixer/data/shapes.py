@@ -5,6 +5,8 @@ classifier has little to go by, while a small ConvMixer sees the outline. The sa
 64-bit draws of PCG64, whose stream numpy guarantees, and plain arithmetic.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,7 +35,7 @@ def _draw_split(n: int, seed: int) -> Split:
     return Split(torch.from_numpy(images), torch.arange(n) % len(OUTLINES))
 
 
-def _draw(outline, n: int, bits: np.random.PCG64) -> NDArray[np.uint8]:
+def _draw(outline: Callable[[Array, Array], Array], n: int, bits: np.random.PCG64) -> NDArray[np.uint8]:
     """`n` images of one class: uint8 `[n, 32, 32, 3]`."""
     radius = _uniform(bits, 8.0, 13.0, n, 1, 1)
     u, v = _turned_grid(radius, bits, n)

@@ -77,9 +77,7 @@ def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
     """
     n = len(train.labels)
     if not 0 <= size < n:
-        raise UserError(
-            f"data.validation={size}: expected 0 to {n - 1}, there are {n:,} training images"
-        )
+        raise UserError(f"data.validation={size}: expected 0 to {n - 1}, there are {n:,} training images")
     chosen = torch.zeros(n, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
     for label, quota in enumerate(_quotas(torch.bincount(train.labels), size)):

@@ -86,9 +86,7 @@ class Folder:
                 if entry.name.startswith("."):
                     continue
                 if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(self.root):
-                    raise UserError(
-                        f"{entry.path} is a link out of {self.path}: not followed; copy it"
-                    )
+                    raise UserError(f"{entry.path} is a link out of {self.path}: not followed; copy it")
                 yield entry
 
 
@@ -162,6 +160,4 @@ def _refuse_hostile(path: Path, info: zipfile.ZipInfo) -> None:
         limit = MAX_MEMBER_BYTES // 2**20
         raise UserError(f"{path}: member {name!r} claims {size:,} bytes: refused above {limit} MiB")
     if size > SMALL and size > MAX_COMPRESSION * info.compress_size:
-        raise UserError(
-            f"{path}: member {name!r} swells over {MAX_COMPRESSION}-fold when unpacked: refused"
-        )
+        raise UserError(f"{path}: member {name!r} swells over {MAX_COMPRESSION}-fold when unpacked: refused")

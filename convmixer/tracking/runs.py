@@ -1,8 +1,8 @@
 """Reads runs back from their folders, running ones too: what notebooks, `runs`, `resume` and `evaluate` use.
 
-    from convmixer.tracking.runs import run, runs
-    runs()                       # a table of all runs
-    run("last").metrics          # a pandas table: a row for each step, a column for each metric
+from convmixer.tracking.runs import run, runs
+runs()                       # a table of all runs
+run("last").metrics          # a pandas table: a row for each step, a column for each metric
 """
 
 import json

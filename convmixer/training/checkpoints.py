@@ -63,7 +63,5 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
     state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if state.get("format") != FORMAT:
-        raise UserError(
-            f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}"
-        )
+        raise UserError(f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}")
     return state

@@ -4,9 +4,7 @@ import torch
 from torch import nn
 
 
-def parameter_groups(
-    model: nn.Module, weight_decay: float, decay_norms_and_biases: bool
-) -> list[dict]:
+def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
     """Two groups: weights that decay, and (unless `decay_norms_and_biases`) norms and biases that don't.
 
     Norms and biases are the parameters of one dimension.
@@ -21,14 +19,10 @@ def parameter_groups(
     return [group for group in groups if group["params"]]
 
 
-def adamw(
-    groups: list[dict], learning_rate: float, betas: list[float], eps: float
-) -> torch.optim.AdamW:
+def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: float) -> torch.optim.AdamW:
     """AdamW (arXiv 1711.05101), fused on CPU and CUDA."""
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
-    return torch.optim.AdamW(
-        groups, lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused
-    )
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused)
 
 
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:

@@ -158,9 +158,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         factor = self.schedule((self.step + 0.5) / self.total_steps)
-        for group, learning_rate in zip(
-            self.optimizer.param_groups, self.learning_rates, strict=True
-        ):
+        for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = learning_rate * factor
 
     def _zeros(self) -> Tensor:
@@ -182,9 +180,7 @@ class Trainer:
     def _interval_metrics(self) -> dict[str, float]:
         loss, hits, count, norm = self.take_sums()
         if not math.isfinite(loss):
-            raise TrainingFault(
-                f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})"
-            )
+            raise TrainingFault(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
         now = time.perf_counter()
         elapsed, self._interval_started = now - self._interval_started, now
         return {
@@ -226,9 +222,7 @@ class Trainer:
             "interval": self._interval,
             "epoch_sums": self._epoch_sums,
             "generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all()
-            if self.device.type == "cuda"
-            else [],
+            "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

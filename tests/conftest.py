@@ -1,0 +1,122 @@
+"""What tests share: a small tree of real image files, and `experiment.py` run as a process in a folder of its own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convmixer.tracking.run_folder import read_log
+
+# Processes started by tests train tiny networks, several at a time: more threads would only get in each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PROJECT = Path(__file__).resolve().parents[1]
+EXPERIMENT = PROJECT / "experiment.py"
+CIFAR_ZIP = PROJECT.parent / "shared" / "cifar10" / "cifar10-images.zip"
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture(scope="session")
+def cifar_zip() -> Path:
+    """Real CIFAR-10 as 60,000 JPEGs. Where it must be there (CI), its absence fails."""
+    if not CIFAR_ZIP.exists():
+        if os.environ.get("CONVMIXER_CI"):
+            pytest.fail(f"{CIFAR_ZIP} is not there")
+        pytest.skip(f"real CIFAR-10 images are not at {CIFAR_ZIP}")
+    return CIFAR_ZIP
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image tree that is learned within seconds: 3 colours, 80 training and 20 test images of 16x16 each."""
+    tree = tmp_path_factory.mktemp("trees") / "tiny"
+    random = np.random.default_rng(0)
+    for split, n in (("train", 80), ("test", 20)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            folder = tree / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = random.integers(0, 120, (16, 16, 3))
+                pixels[..., channel] += random.integers(20, 100)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+    return tree
+
+
+@pytest.fixture(scope="session")
+def tiny_run_overrides(tiny: Path) -> list[str]:
+    """Overrides under which a run on `tiny` takes a second."""
+    return [
+        "data.dataset=images",
+        f"data.path={tiny}",
+        "data.validation=30",
+        "d_model=8",
+        "n_layers=2",
+        "patch_size=2",
+        "train_batch_size=32",
+        "epochs=3",
+    ]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs `python experiment.py ...` in an empty folder, output piped: `command("runs").stdout`."""
+
+    def run(
+        *arguments: str, status: int | None = 0, script: Path = EXPERIMENT, **environment: str
+    ) -> subprocess.CompletedProcess:
+        ended = subprocess.run(
+            [sys.executable, str(script), *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if status is not None:
+            assert ended.returncode == status, ended.stdout + ended.stderr
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
+    """Starts `python experiment.py ...` in the same folder as `command` and does not wait for it."""
+    started: list[subprocess.Popen] = []
+
+    def begin(*arguments: str, script: Path = EXPERIMENT) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, str(script), *arguments],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 60) -> None:
+    """Wait until `condition` holds; the process must not end before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def metrics_saved(logs: Path) -> int:
+    """Lines in the logs of all runs."""
+    return sum(len(read_log(log)) for log in logs.glob("*/*/log.jsonl"))

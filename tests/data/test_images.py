@@ -1,0 +1,308 @@
+import io
+import logging
+import os
+import struct
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from convmixer.data.images import image_folder, read_image
+from convmixer.errors import UserError
+
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def picture(path: Path, colour=RED, size=(8, 8), mode="RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).convert(mode).save(path)
+
+
+@pytest.fixture
+def tree(tmp_path) -> Path:
+    """Two classes, cats red and dogs blue: 2 + 1 images in train, 1 + 1 in test."""
+    root = tmp_path / "pets"
+    picture(root / "train/cat/1.png")
+    picture(root / "train/cat/2.png")
+    picture(root / "train/dog/1.png", BLUE)
+    picture(root / "test/cat/1.png")
+    picture(root / "test/dog/1.png", BLUE)
+    return root
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load a tree or zip with this test's own cache folder."""
+    return lambda path, image_size=None: image_folder(path, image_size, tmp_path / "cache")
+
+
+def zipped(tree: Path, path: Path, top: str = "") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(tree.rglob("*.*")):
+            archive.write(file, top + str(file.relative_to(tree)))
+    return path
+
+
+def test_a_folder_becomes_tensors(tree, load):
+    pets = load(tree)
+    assert (pets.name, pets.classes, pets.fallback) == ("pets", ("cat", "dog"), None)
+    assert pets.train.images.dtype == torch.uint8 and pets.train.labels.dtype == torch.int64
+    assert pets.train.images.shape == (3, 8, 8, 3)
+    assert pets.train.labels.tolist() == [0, 0, 1]
+    assert pets.train.images[:, 4, 4].tolist() == [[255, 0, 0], [255, 0, 0], [0, 0, 255]]
+    assert pets.test.labels.tolist() == [0, 1]
+    assert pets.mean == pytest.approx((2 / 3, 0, 1 / 3))
+
+
+@pytest.mark.parametrize("top", ["", "pets-v2/", "./"])
+def test_a_zip_gives_what_its_folder_gives(tree, load, tmp_path, top):
+    archive = load(zipped(tree, tmp_path / "animals.zip", top))
+    folder = load(tree)
+    assert archive.name == "animals" and archive.classes == folder.classes
+    assert torch.equal(archive.train.images, folder.train.images)
+    assert torch.equal(archive.test.labels, folder.test.labels)
+
+
+EXTENSIONS = ("png", "JPG", "jpeg", "bmp", "webp", "gif", "tif", "TIFF")
+KINDS = [(extension, mode) for extension in EXTENSIONS for mode in ("RGB", "L")]
+KINDS += [(extension, mode) for extension in ("png", "gif", "TIFF") for mode in ("P", "RGBA")]
+
+
+@pytest.mark.parametrize(("extension", "mode"), KINDS)
+def test_every_kind_and_mode_becomes_rgb(tree, load, extension, mode):
+    picture(tree / f"train/dog/2.{extension}", BLUE, mode=mode)
+    expected = [29, 29, 29] if mode == "L" else [0, 0, 255]
+    added = load(tree).train.images[3, 4, 4]
+    assert (added.int() - torch.tensor(expected)).abs().max() <= 2  # JPEG is lossy
+
+
+def test_hidden_and_foreign_files_are_passed_over(tree, load, tmp_path):
+    (tree / "train/cat/.DS_Store").write_bytes(b"x")
+    (tree / "train/cat/._1.png").write_bytes(b"not an image")
+    (tree / "train/cat/notes.txt").write_text("soft")
+    (tree / "train/.git").mkdir()
+    (tree / "train/labels.csv").write_text("1")
+    (tree / "valid/cat").mkdir(parents=True)
+    assert len(load(tree).train.labels) == 3
+    assert len(load(zipped(tree, tmp_path / "pets.zip")).train.labels) == 3
+
+
+def test_resizing_smooths_and_keeps_the_middle(tree, load):
+    """A 64x32 picture, left and right quarters blue, its middle a black-and-white board of single pixels."""
+    board = (np.indices((32, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    pixels = np.stack([board] * 3, -1)
+    pixels[:, :16] = pixels[:, 48:] = BLUE
+    Image.fromarray(pixels).save(tree / "train/dog/wide.png")
+    shrunk = load(tree, image_size=8).train.images[3]
+    assert shrunk.shape == (8, 8, 3)
+    assert (shrunk[2:6, 2:6].int() - 127).abs().max() < 12  # grey: neither pixels picked out, nor blue
+
+
+def test_photographs_are_turned_upright():
+    photo, tag = Image.new("RGB", (6, 4)), Image.Exif()
+    tag[0x0112] = 6  # the camera was held on its side
+    file = io.BytesIO()
+    photo.save(file, "jpeg", exif=tag)
+    assert read_image(file.getvalue(), None).shape == (6, 4, 3)
+
+
+def test_images_of_two_sizes_need_image_size(tree, load):
+    picture(tree / "test/dog/0.png", size=(9, 7))
+    with pytest.raises(UserError, match=r"pets/test/dog/0.png is 9x7 pixels, .* 8x8 pixels.*data\.image_size=8"):
+        load(tree)
+    assert load(tree, image_size=8).test.images.shape == (3, 8, 8, 3)
+
+
+def remove(path: Path) -> None:
+    for file in path.rglob("*.*"):
+        file.unlink()
+    for folder in sorted(path.rglob("*"), reverse=True):
+        folder.rmdir()
+    path.rmdir()
+
+
+def overwrite(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def sixteen_bits(path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
+
+
+def oversized(path: Path) -> None:
+    """A PNG of a few bytes that says it is 10,000 pixels wide and high."""
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">II", 10_000, 10_000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+
+
+FAULTS = {
+    "no train": (lambda t: remove(t / "train"), r"pets holds no train/"),
+    "no test": (lambda t: remove(t / "test"), r"pets holds no test/"),
+    "one class": (lambda t: remove(t / "train/cat"), r"pets/train holds 1 class folders: expected at least 2"),
+    "missing from test": (lambda t: remove(t / "test/dog"), r"class 'dog' is missing from test/"),
+    "extra in test": (lambda t: picture(t / "test/emu/1.png"), r"class 'emu' is missing from train/"),
+    "empty class": (lambda t: (t / "train/dog/1.png").unlink(), r"pets/train/dog is empty"),
+    "folder in a class": (lambda t: picture(t / "train/cat/kittens/1.png"), r"train/cat/kittens.*: a folder inside"),
+    "not an image": (lambda t: (t / "test/dog/1.png").write_text("hello"), r"test/dog/1\.png is not an image"),
+    "empty image": (lambda t: (t / "test/dog/1.png").write_text(""), r"test/dog/1\.png is not an image"),
+    "cut image": (lambda t: overwrite(t / "test/dog/1.png", 50), r"test/dog/1\.png cannot be used"),
+    "too many pixels": (lambda t: oversized(t / "test/dog/1.png"), r"test/dog/1\.png.*10000x10000 pixels, more than"),
+    "16 bits": (lambda t: sixteen_bits(t / "test/dog/1.png"), r"test/dog/1\.png.*more than 8 bits"),
+}
+
+
+def test_a_missing_tree_is_named(tree, load):
+    with pytest.raises(UserError, match=r"pets/puppies: no such folder or \.zip"):
+        load(tree / "puppies")
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_wrong_is_named(tree, load, tmp_path, fault, form):
+    spoil, message = FAULTS[fault]
+    spoil(tree)
+    path = tree
+    if form == "zip":
+        path, message = zipped(tree, tmp_path / "pets.zip"), message.replace("pets", r"pets\.zip")
+        if fault == "empty class":
+            with zipfile.ZipFile(path, "a") as archive:
+                archive.mkdir("train/dog")
+    with pytest.raises(UserError, match=message) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_no_zip_is_named(tmp_path, load):
+    (tmp_path / "pets.zip").write_text("hello")
+    with pytest.raises(UserError, match=r"pets\.zip is neither a folder nor a sound \.zip"):
+        load(tmp_path / "pets.zip")
+
+
+def test_a_link_out_of_the_tree_is_not_followed(tree, load, tmp_path):
+    picture(tmp_path / "secret.png")
+    (tree / "train/cat/3.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UserError, match=r"train/cat/3\.png is a link out of .*pets"):
+        load(tree)
+
+
+def test_a_link_within_the_tree_is_followed(tree, load):
+    (tree / "train/cat/3.png").symlink_to(tree / "train/cat/1.png")
+    assert load(tree).train.labels.tolist() == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["../train/cat/9.png", "/train/cat/9.png", "train/../../9.png", "C:/train/9.png"])
+def test_zip_members_that_walk_out_are_refused(tree, load, tmp_path, name):
+    path = zipped(tree, tmp_path / "pets.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"")
+    with pytest.raises(UserError, match="points out of the archive: refused"):
+        load(path)
+
+
+@pytest.mark.parametrize(("zeros", "message"), [(65 * 2**20, "refused above 64 MiB"), (2 * 2**20, "swells")])
+def test_zip_members_that_explode_are_refused(tree, load, tmp_path, zeros, message):
+    path = zipped(tree, tmp_path / "pets.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/cat/9.png", bytes(zeros))
+    with pytest.raises(UserError, match=message):
+        load(path)
+
+
+def test_encrypted_zip_members_are_refused(tree, load, tmp_path):
+    path = zipped(tree, tmp_path / "pets.zip")
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")  # the directory's first member: set the flag an encrypting zip sets
+    data[entry + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is encrypted"):
+        load(path)
+
+
+def test_links_in_a_zip_are_refused(tree, load, tmp_path):
+    path = zipped(tree, tmp_path / "pets.zip")
+    link = zipfile.ZipInfo("train/cat/9.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(UserError, match="is a link: refused"):
+        load(path)
+
+
+def test_a_zip_damaged_inside_is_named(tree, load, tmp_path):
+    path = tmp_path / "pets.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(tree.rglob("*.png")):
+            archive.write(file, file.relative_to(tree))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 5] ^= 255
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"test/cat/1\.png cannot be used: Bad CRC-32"):
+        load(path)
+
+
+def test_the_second_start_decodes_nothing(tree, load, caplog):
+    caplog.set_level(logging.INFO, "convmixer")
+    first = load(tree)
+    assert [r.message for r in caplog.records] == [
+        f"decoding the 5 images of {tree}: only this once, unless they change"
+    ]
+    caplog.clear()
+    second = load(tree)
+    assert not caplog.records
+    assert torch.equal(first.train.images, second.train.images) and first.std == second.std
+    assert (first.name, first.classes) == (second.name, second.classes)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_changed_tree_is_decoded_again_and_its_old_cache_removed(tree, load, tmp_path, form):
+    path = tree if form == "folder" else zipped(tree, tmp_path / "pets.zip")
+    load(path)
+    picture(tree / "train/dog/1.png", RED)
+    os.utime(tree / "train/dog/1.png", ns=(10**18, 10**18))  # same size; also on a coarse clock another time
+    if form == "zip":
+        zipped(tree, path)
+    assert load(path).train.images[2, 0, 0].tolist() == [255, 0, 0]
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+
+
+def test_each_image_size_has_its_own_cache(tree, load, tmp_path):
+    sizes = (8, 4, 8)
+    assert [load(tree, size).train.images.shape[1] for size in sizes] == [8, 4, 8]
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+
+
+def test_real_images_out_of_the_zip(cifar_zip, tmp_path, load):
+    """The first 20 images of each class and split of the real archive, as a zip of their own."""
+    some = tmp_path / "cifar10-some.zip"
+    with zipfile.ZipFile(cifar_zip) as whole, zipfile.ZipFile(some, "w") as part:
+        for name in whole.namelist():
+            if name.endswith(".jpg") and int(Path(name).stem) < 20:
+                part.writestr(name, whole.read(name))
+    cifar = load(some)
+    assert cifar.classes == CIFAR_CLASSES
+    assert cifar.train.images.shape == cifar.test.images.shape == (200, 32, 32, 3)
+    assert cifar.mean == pytest.approx((0.491, 0.482, 0.447), abs=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_the_second_start_of_60_000_images_takes_under_two_seconds(cifar_zip, tmp_path, load, form):
+    path = cifar_zip
+    if form == "folder":
+        path = tmp_path / "cifar10-jpeg"
+        zipfile.ZipFile(cifar_zip).extractall(path)
+    first = load(path)
+    start = time.perf_counter()
+    second = load(path)
+    assert time.perf_counter() - start < 2
+    assert second.train.images.shape == (50_000, 32, 32, 3) and second.test.images.shape == (10_000, 32, 32, 3)
+    assert torch.equal(first.train.images, second.train.images)
+    assert second.std == pytest.approx((0.2452, 0.2428, 0.2606), abs=1e-4)

@@ -1,0 +1,70 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convmixer.data.splits import Split, channel_statistics, measured, split_validation
+from convmixer.errors import UserError
+
+
+def labelled(labels: list[int]) -> Split:
+    """One-pixel images that hold their own index in three bytes, so that each can be told from the others."""
+    index = torch.arange(len(labels))
+    images = torch.stack([index & 255, index >> 8 & 255, index >> 16], -1).to(torch.uint8)
+    return Split(images.view(-1, 1, 1, 3), torch.tensor(labels))
+
+
+def indices(split: Split) -> list[int]:
+    return (split.images.view(-1, 3).long() @ torch.tensor([1, 256, 65536])).tolist()
+
+
+splits = st.lists(st.integers(0, 4), min_size=2, max_size=300).flatmap(
+    lambda labels: st.tuples(st.just(labels), st.integers(0, len(labels) - 1), st.integers(0, 2**40))
+)
+
+
+@given(splits)
+def test_validation_is_a_stratified_part_of_train(case):
+    labels, size, seed = case
+    train, valid = split_validation(labelled(labels), size, seed)
+
+    assert sorted(indices(train) + indices(valid)) == list(range(len(labels)))
+    assert len(valid.labels) == size
+    for label in set(labels):
+        share = labels.count(label) * size / len(labels)
+        assert abs((valid.labels == label).sum().item() - share) < 1
+    for split in (train, valid):
+        assert split.labels.tolist() == [labels[i] for i in indices(split)]
+
+
+@given(splits)
+def test_the_same_seed_gives_the_same_split(case):
+    labels, size, seed = case
+    once, again = (split_validation(labelled(labels), size, seed)[1] for _ in range(2))
+    assert indices(once) == indices(again)
+
+
+def test_another_seed_gives_another_split():
+    labels = [0, 1] * 500
+    assert indices(split_validation(labelled(labels), 100, 0)[1]) != indices(
+        split_validation(labelled(labels), 100, 1)[1]
+    )
+
+
+@pytest.mark.parametrize("size", [-1, 4, 5])
+def test_a_size_that_leaves_nothing_to_train_on_is_refused(size):
+    with pytest.raises(UserError, match=rf"data\.validation={size}: expected 0 to 3"):
+        split_validation(labelled([0, 1, 0, 1]), size, 0)
+
+
+def test_statistics_are_those_of_the_pixels():
+    images = torch.randint(0, 256, (50, 8, 8, 3), dtype=torch.uint8)
+    mean, std = channel_statistics(images)
+    pixels = images.double().view(-1, 3) / 255
+    torch.testing.assert_close(torch.tensor(mean), pixels.mean(0).float())
+    torch.testing.assert_close(torch.tensor(std), pixels.std(0, correction=0).float())
+
+
+def test_statistics_are_of_the_training_images_alone():
+    dark, bright = (Split(torch.full((2, 4, 4, 3), v, dtype=torch.uint8), torch.tensor([0, 1])) for v in (0, 255))
+    assert measured("two", ("a", "b"), train=dark, test=bright).mean == (0.0, 0.0, 0.0)

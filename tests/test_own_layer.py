@@ -1,0 +1,52 @@
+"""README's "your own layer in ten lines": every command works from the user's own script."""
+
+import re
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, metrics_saved, wait_for
+
+from convmixer.tracking.runs import all_runs
+
+
+def readme_script() -> str:
+    """The Python block of README below "Your own layer"."""
+    section = (PROJECT / "README.md").read_text().split("## Your own layer")[1]
+    return re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    script = tmp_path / "mine.py"
+    script.write_text(f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n" + readme_script())
+    return script
+
+
+def test_it_is_ten_lines() -> None:
+    code = [line for line in readme_script().splitlines() if line.strip() and "import" not in line]
+    assert len(code) <= 12
+
+
+def test_it_trains_resumes_and_is_evaluated(command, mine, tiny_run_overrides, tmp_path) -> None:
+    command(*tiny_run_overrides, "share=0.5", "seeds=2", script=mine)
+    first, _ = all_runs(tmp_path / "logs")
+    assert first.configs["layer"] == "second_residual" and first.configs["share"] == 0.5
+    accuracy = f"test accuracy {first.summary['accuracy.test']:.2%}"
+    assert accuracy in command("evaluate", first.uuid, script=mine).stdout
+    assert "share" in command("configs", script=mine).stdout
+    assert "did you mean share?" in command("shaer=2", script=mine, status=2).stderr
+    other_script = command("evaluate", first.uuid, status=2).stderr
+    assert f"use python {mine} evaluate" in other_script
+
+
+def test_it_is_resumed(command, start, mine, tiny_run_overrides, tmp_path) -> None:
+    overrides = [o for o in tiny_run_overrides if not o.startswith("epochs")]
+    process = start(*overrides, "steps=400", script=mine)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    command("resume", "last", script=mine)
+    (resumed,) = all_runs(tmp_path / "logs")
+    assert resumed.status == "completed" and resumed.summary["steps"] == 400
