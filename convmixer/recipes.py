@@ -16,7 +16,7 @@ def small() -> dict[str, Any]:
         "n_layers": 8,
         "kernel_size": 5,
         "patch_size": 4,
-        "epochs": 14,
+        "epochs": 22,
         "train_batch_size": 128,
         "optimizer.learning_rate": 0.01,
         "optimizer.weight_decay": 0.05,

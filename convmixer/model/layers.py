@@ -106,9 +106,10 @@ class ConvMixerLayer(Module):
         self.norm2 = nn.BatchNorm2d(d_model)
 
     def reset_parameters(self) -> None:
-        """Draws new weights and forgets the batch statistics."""
-        for module in (self.depth_wise_conv, self.norm1, self.point_wise_conv, self.norm2):
-            module.reset_parameters()
+        """Draws new weights and forgets the batch statistics, also of parts that a subclass adds."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, d_model, height, width] -> the same shape."""
