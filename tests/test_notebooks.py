@@ -1,0 +1,27 @@
+"""The notebooks run from top to bottom on fresh runs."""
+
+import nbformat
+from conftest import PROJECT
+from nbclient import NotebookClient
+
+
+def outputs(notebook: nbformat.NotebookNode) -> str:
+    return "\n".join(str(out) for cell in notebook.cells for out in cell.get("outputs", []))
+
+
+def test_monitor_shows_runs_curves_and_configs(command, tiny_run_overrides, tmp_path, monkeypatch) -> None:
+    command(*tiny_run_overrides)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    notebook = nbformat.read(PROJECT / "notebooks" / "monitor.ipynb", as_version=4)
+    NotebookClient(notebook, resources={"metadata": {"path": str(tmp_path)}}, timeout=120).execute()
+    shown = outputs(notebook)
+    assert "tiny-small" in shown and "completed" in shown
+    assert "image/png" in shown  # the curves
+    assert "accuracy.valid" in shown and "d_model" in shown
+    assert "stderr" not in shown
+
+
+def test_notebooks_are_committed_without_outputs() -> None:
+    for file in (PROJECT / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(file, as_version=4).cells
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), file.name
