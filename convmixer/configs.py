@@ -1,7 +1,7 @@
 """The labml experiment: every key with its default, type, range and one line of help; the options that wire the parts.
 
-A key's value comes from, later wins: the default here, the recipe, `--config`, the command line. A `model_size` counts as
-its numbers, given where it is named, before the keys that stand beside it.
+A key's value comes from, later wins: the default here, the recipe, `--config`, the command line. A `model_size` counts
+as its numbers, given where it is named, before the keys that stand beside it.
 
 To try a part of your own: subclass `Configs` in your script, register an `@option`, call `convmixer.main(MyConfigs)`.
 """

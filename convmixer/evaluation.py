@@ -13,7 +13,7 @@ from convmixer.data.batches import Batches
 def predict_logits(
     model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The logits `[n, classes]` (float32) and labels `[n]` of a whole split, on its device. Leaves the model in eval mode."""
+    """The logits `[n, classes]` (float32) and labels `[n]` of a whole split. Leaves the model in eval mode."""
     model.eval()
     with autocast or nullcontext():
         outputs = [(model(images), labels) for images, labels in batches.epoch()]

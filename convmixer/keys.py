@@ -1,4 +1,4 @@
-"""What a key of a `Configs` class is, and what values it takes. The keys are declared in `configs.py`; here they are only read."""
+"""What a key of a `Configs` class is, and what values it takes. The keys are declared in `configs.py` and read here."""
 
 import math
 import types

@@ -1,4 +1,4 @@
-"""Recipes: named sets of overrides. Each docstring says what it is for and what it reached, measured by which command."""
+"""Recipes: named sets of values. Each docstring says what it is for and what it reached, measured by which command."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,9 +45,9 @@ def base() -> dict[str, Any]:
 
 
 def paper() -> dict[str, Any]:
-    """256/8, k9, p1, 200 epochs: the paper's CIFAR-10 setting (arXiv 2201.09792, appendix), as far as its parts exist yet.
+    """256/8, k9, p1, 200 epochs: the paper's CIFAR-10 setting (arXiv 2201.09792, appendix), as far as it exists yet.
 
-    Not measured yet. RandAugment, random resized crop, colour jitter, mixup, cutmix and random erasing are still missing.
+    Not measured yet. RandAugment, random resized crop, colour jitter, mixup, cutmix and random erasing are missing.
     """
     return {
         "model_size": "256/8",

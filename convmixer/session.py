@@ -82,8 +82,11 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
             return train(conf, stop, quiet, recorder)
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_how_to_resume()}", stop.signal or signal.SIGINT) from None
-    except (TrainingFault, OSError, RuntimeError) as error:
-        raise TrainingFault(f"{_reason(error)}; {_how_to_resume()}") from error
+    except Exception as error:
+        reason = _reason(error)
+        if reason is None:
+            raise  # a mistake in code, the user's own layer perhaps: its traceback says where
+        raise TrainingFault(f"{reason}; {_how_to_resume()}") from error
 
 
 def _check_writable(folder: Path) -> None:
@@ -93,7 +96,7 @@ def _check_writable(folder: Path) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise UserError(f"{folder}: runs can't be written there; .labml.yaml can name another: experiments_path: FOLDER")
+        raise UserError(f"{folder}: can't be written; experiments_path in .labml.yaml can name another folder")
 
 
 def _continue_labml_run(old: Run) -> None:
@@ -102,13 +105,16 @@ def _continue_labml_run(old: Run) -> None:
     run.pid_path.unlink(missing_ok=True)  # labml refuses a run that has one
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> str | None:
+    """What happened, in one line, where it is something that happens to right programs."""
     text = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
         return f"out of memory: give a smaller train_batch_size ({text[:120]})"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or project_folder()})"
-    return text if isinstance(error, TrainingFault) else f"{type(error).__name__}: {text}"
+    if isinstance(error, OSError) or text.startswith("CUDA error"):
+        return text[:300]
+    return text if isinstance(error, TrainingFault) else None
 
 
 def _how_to_resume() -> str:

@@ -24,8 +24,10 @@ def mine(tmp_path: Path) -> Path:
 
 
 def test_it_is_ten_lines() -> None:
-    code = [line for line in readme_script().splitlines() if line.strip() and "import" not in line]
-    assert len(code) <= 12
+    blocks = readme_script().split("\n\n\n")
+    assert [block.split()[0] for block in blocks] == ["from", "class", "class", "@option(MyConfigs.layer)", "if"]
+    layer_and_option = [line for block in blocks[1:4] for line in block.splitlines() if line.strip()]
+    assert len(layer_and_option) <= 11
 
 
 def test_it_trains_resumes_and_is_evaluated(command, mine, tiny_run_overrides, tmp_path) -> None:

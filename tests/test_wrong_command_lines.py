@@ -107,9 +107,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(("line", "expected"), WRONG, ids=[line[:50] for line, _ in WRONG])
-def test_is_refused_in_one_line(
-    line: str, expected: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_is_refused_in_one_line(line: str, expected: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments=line.split(" "))
     errors = capsys.readouterr().err
@@ -135,9 +133,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("case", BAD_FILES)
-def test_config_file_is_refused_in_one_line(
-    case: str, here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_config_file_is_refused_in_one_line(case: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, expected = BAD_FILES[case]
     (here / "bad.yaml").write_text(content)
     with pytest.raises(SystemExit) as end:

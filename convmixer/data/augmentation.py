@@ -1,7 +1,7 @@
 """Whole-batch augmentation on the training device: uint8 images in, uint8 images out, no loop over images.
 
-Every draw is a function of (seed, epoch, operation, index of the image in the data set), never of batch boundaries or the
-order of calls. So a resumed run, or one split into other batches, sees the same images.
+Every draw is a function of (seed, epoch, operation, index of the image in the data set), never of batch boundaries or
+the order of calls. So a resumed run, or one split into other batches, sees the same images.
 """
 
 import hashlib

@@ -13,7 +13,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches:
-    """The batches of a split: float32 images `[batch, channels, height, width]` in channels_last, int64 labels `[batch]`.
+    """The batches of a split: float32 images `[batch, channels, height, width]`, channels_last, int64 labels `[batch]`.
 
     Every image comes once an epoch; the last batch may be smaller. With `seed` the order is shuffled, anew each epoch.
     """

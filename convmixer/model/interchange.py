@@ -39,7 +39,5 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: can't be read: {' '.join(str(error).split())}") from None
     if not isinstance(metadata, dict):
-        raise UserError(
-            f"{path}: has no {METADATA!r} metadata, expected a file that `export` wrote"
-        )
+        raise UserError(f"{path}: has no {METADATA!r} metadata, expected a file that `export` wrote")
     return weights, metadata

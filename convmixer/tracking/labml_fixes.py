@@ -1,4 +1,4 @@
-"""labml 0.5.3 as this project's commands need it: patched from outside, in this file only, each patch with its reason."""
+"""labml 0.5.3 as this project's commands need it: patched from outside, here only, each patch with its reason."""
 
 import sys
 
@@ -19,8 +19,8 @@ class _NoComputer:
 def release_console() -> None:
     """Give stdout and stderr back as they were.
 
-    Importing labml hooks them to keep all that is printed in memory for its app, for ever when there is no app; each step
-    gets slower with it.
+    Importing labml hooks them to keep all that is printed in memory for its app, for ever when there is no app; each
+    step gets slower with it.
     """
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "write", None) in (logs._write_stdout, logs._write_stderr):

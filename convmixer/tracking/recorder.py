@@ -1,4 +1,4 @@
-"""Writes a run: metrics through labml's tracker to `log.jsonl`, console lines to `console.log`, results to `summary.json`."""
+"""Writes a run: metrics through labml's tracker to `log.jsonl`, lines to `console.log`, results to `summary.json`."""
 
 import json
 import os

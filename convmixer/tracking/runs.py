@@ -144,7 +144,7 @@ def _begun(folder: Path) -> float:
 
 
 def run(reference: str = "last", logs: Path | None = None) -> Run:
-    """A run by uuid, unique prefix, `last` (begun or resumed last) or `best` (validation accuracy, where all runs are of one data set).
+    """A run by uuid, unique prefix, `last` (begun or resumed last) or `best` (validation accuracy, of one data set).
 
     Raises:
         UserError: there is none, or more than one.

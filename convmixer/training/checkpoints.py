@@ -1,12 +1,13 @@
 """Checkpoints that are whole or refused: written aside, fsynced, renamed; verified by checksum when read.
 
-A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 stands in the archive's comment, the one place
-that follows everything else, so `torch.load` opens it as it is and one file is enough.
+A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 stands in the archive's comment, the one
+place that follows everything else, so `torch.load` opens it as it is and one file is enough.
 """
 
 import hashlib
 import io
 import os
+import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,10 @@ def load(path: Path) -> dict[str, Any]:
     archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).hexdigest().encode() != digest:
         raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
-    state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(f"{path}: the checkpoint holds more than tensors and plain values, it is not read") from None
     if state.get("format") != FORMAT:
         raise UserError(f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}")
     return state

@@ -1,0 +1,73 @@
+"""From `python experiment.py ...` to the first training step, with cached data: how long, and where it goes.
+
+    python -m benchmarks.startup KEY=VALUE ... [--rounds 5]
+
+Each round is a fresh process that does what the command `train` does, up to the end of the first update.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+STAGES = """
+import json, sys, time
+marks = [("Python itself", time.time())]
+def mark(name): marks.append((name, time.time()))
+import torch; mark("import torch")
+from convmixer import session; from convmixer.cli import _given; from convmixer.configs import Configs
+mark("import the rest")
+session.use_project_folder()
+conf = Configs(); conf.override(_given(Configs, sys.argv[1:], None)); mark("overrides")
+conf.data.dataset; mark("data set, from its cache")
+conf.optimizer; mark("model and optimizer")
+session.prepare(conf); mark("batches and checks")
+class Stop(Exception): pass
+def stop(self, trainer): mark("run folder and first update"); raise Stop
+session.Session.stepped = stop
+try: session.begin(conf, quiet=True)
+except Stop: pass
+print(json.dumps(marks))
+"""
+
+
+def measure(overrides: list[str], folder: Path) -> dict[str, float]:
+    """Seconds of each stage in one fresh process."""
+    started = time.time()
+    command = [sys.executable, "-c", STAGES, *overrides]
+    root = Path(__file__).parents[1]
+    ended = subprocess.run(
+        command, cwd=folder, env={"PYTHONPATH": str(root)}, capture_output=True, text=True, check=True
+    )
+    marks = json.loads(ended.stdout.splitlines()[-1])
+    times = [started, *(at for _, at in marks)]
+    return {name: now - before for (name, _), before, now in zip(marks, times, times[1:], strict=False)}
+
+
+def main() -> None:
+    """Print the medians."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    overrides = [_absolute(o) for o in arguments.overrides]
+    with tempfile.TemporaryDirectory() as folder:
+        measure(overrides, Path(folder))  # fills the cache
+        rounds = [measure(overrides, Path(folder)) for _ in range(arguments.rounds)]
+    for name in rounds[0]:
+        print(f"{name:<28}{statistics.median(r[name] for r in rounds):6.2f} s")
+    totals = [sum(r.values()) for r in rounds]
+    print(f"{'all':<28}{statistics.median(totals):6.2f} s  ({min(totals):.2f} to {max(totals):.2f})")
+
+
+def _absolute(override: str) -> str:
+    name, _, value = override.partition("=")
+    return f"{name}={Path(value).resolve()}" if name == "data.path" else override
+
+
+if __name__ == "__main__":
+    main()

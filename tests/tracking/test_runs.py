@@ -1,0 +1,96 @@
+"""Reading runs back: by name, running or cut short, without labml."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import PROJECT
+
+from convmixer.errors import UserError
+from convmixer.tracking.recorder import Recorder, keep_log_up_to
+from convmixer.tracking.run_folder import read_log
+from convmixer.tracking.runs import project_folder, run, runs
+
+
+def make_run(logs: Path, uuid: str, data: str = "shapes", valid: float | None = None) -> Path:
+    folder = logs / "try" / uuid
+    folder.mkdir(parents=True)
+    info = {"name": "try", "trial_date": "2026-01-01", "trial_time": "10:00:00", "comment": "", "tags": []}
+    (folder / "run.yaml").write_text(yaml.safe_dump(info))
+    item = {"value": 3, "computed": 3, "is_explicitly_specified": True}
+    (folder / "configs.yaml").write_text(yaml.safe_dump({"epochs": item}))
+    if valid is not None:
+        summary = {"data": data, "epochs": 3, "accuracy.valid": valid, "accuracy.test": 0.5}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    return folder
+
+
+def points(*steps: int) -> str:
+    return "".join(json.dumps({"track": {"loss.train": [[s, [s / 10]]]}, "time": 1.0}) + "\n" for s in steps)
+
+
+def test_a_run_is_named_by_uuid_prefix_last_or_best(tmp_path: Path) -> None:
+    for uuid, valid in (("aa1", 0.7), ("ab2", 0.9), ("b3", None)):
+        make_run(tmp_path, uuid, valid=valid)
+    assert run("aa", tmp_path).uuid == "aa1"
+    assert run("best", tmp_path).uuid == "ab2"
+    assert run("last", tmp_path).uuid == "b3"
+    with pytest.raises(UserError, match="2 runs begin with 'a'"):
+        run("a", tmp_path)
+    with pytest.raises(UserError, match="there is no run 'c'"):
+        run("c", tmp_path)
+
+
+def test_best_is_not_taken_across_data_sets(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", "shapes", 0.9)
+    make_run(tmp_path, "b", "cifar10", 0.8)
+    with pytest.raises(UserError, match="there are runs on cifar10, shapes"):
+        run("best", tmp_path)
+
+
+def test_metrics_of_a_log_that_a_kill_cut_short(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "a")
+    (folder / "log.jsonl").write_text(points(10, 20) + points(30)[:-7])
+    assert run("a", tmp_path).metrics["loss.train"].to_dict() == {10: 1.0, 20: 2.0}
+    assert run("a", tmp_path).status == "killed"
+
+
+def test_the_table_of_runs(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", valid=0.9)
+    (row,) = runs(tmp_path).to_dict("records")
+    assert row["run"] == "a" and row["valid"] == 0.9 and row["given"] == "epochs=3"
+
+
+def test_a_log_is_cut_back_to_a_checkpoint(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text(points(10, 20, 30) + '{"track": {"lo')
+    keep_log_up_to(log, 20)
+    assert [line["track"]["loss.train"][0][0] for line in read_log(log)] == [10, 20]
+
+
+def test_only_one_recorder_holds_a_run(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, "a")
+    first = Recorder(folder)
+    assert run("a", tmp_path).status == "running"
+    other = f"from convmixer.tracking.recorder import Recorder, Path; Recorder(Path({str(folder)!r}))"
+    ended = subprocess.run([sys.executable, "-c", other], cwd=PROJECT, capture_output=True, text=True)
+    assert "another process is training this run" in ended.stderr
+    del first
+
+
+def test_the_project_folder_is_the_nearest_with_a_labml_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    assert project_folder() == inner
+    (tmp_path / ".labml.yaml").write_text("experiments_path: runs\n")
+    assert project_folder() == tmp_path
+
+
+def test_reading_runs_imports_no_labml() -> None:
+    """labml's logger breaks in notebooks with IPython 9, and importing labml hooks the console."""
+    code = "import sys, convmixer.tracking.runs, convmixer.tracking.curves; sys.exit('labml' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
