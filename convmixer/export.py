@@ -6,6 +6,7 @@ from typing import Any
 from convmixer.configs import Configs
 from convmixer.errors import UserError
 from convmixer.model.interchange import save_weights
+from convmixer.overrides import as_argument
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 
@@ -50,7 +51,7 @@ def export_weights(configs_class: type[Configs], run: Run, output: Path) -> None
 
 def _card(run: Run, output: Path, summary: dict[str, Any], data: dict[str, Any]) -> str:
     configs = summary["configs"]
-    given = " ".join(f"{name}={_shown(name, value)}" for name, value in run.given.items())
+    given = " ".join(as_argument(name, _shown(name, value)) for name, value in run.given.items())
     height, width, _ = data["image_shape"]
     dataset = configs["data.dataset"]
     is_images = dataset == "images"
@@ -82,4 +83,4 @@ def _card(run: Run, output: Path, summary: dict[str, Any], data: dict[str, Any])
 
 def _shown(name: str, value: Any) -> Any:
     """No paths of the machine it was trained on."""
-    return Path(value).name if name == "data.path" else value
+    return "FOLDER" if name == "data.path" else value

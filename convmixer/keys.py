@@ -22,6 +22,10 @@ class Knob:
     above: float | None = None  # exclusive lower bound
     choices: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """labml records a key's type as text; there the help is enough."""
+        return repr(self.help)
+
 
 @dataclass(frozen=True)
 class Key:

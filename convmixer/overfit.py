@@ -24,9 +24,9 @@ def overfit(conf: Configs) -> None:
     keep_freed_memory()
     check_consistency(conf)
     usual = conf.trainer
-    split = conf.train_split
-    n = min(conf.train_batch_size, len(split.labels))
-    one = Split(split.images[:n], split.labels[:n])
+    first = usual.train.order(epoch=0)[: conf.train_batch_size].cpu()
+    n = len(first)
+    one = Split(conf.train_split.images[first], conf.train_split.labels[first])
     batches = plain_batches(conf, conf.data.dataset, one, usual.device)
     batches.batch_size = n
     trainer = Trainer(

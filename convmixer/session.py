@@ -175,7 +175,7 @@ class Session:
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         self.recorder.metrics(images, values)
-        self.bar.describe(f"loss {values['loss.train']:.3f}")
+        self.bar.describe(report.progress(self.trainer, values))
 
     def stepped(self, trainer: Trainer) -> None:
         self.bar.update(trainer.step)

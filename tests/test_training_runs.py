@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,32 @@ def test_a_run_is_trained_tracked_checkpointed_and_tested(command, tiny_run_over
     assert (trained.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_real_photographs_are_learned(command, cifar_zip, tmp_path) -> None:
+    """A hundred CIFAR-10 training images of each class, from a .zip: well above chance within seconds."""
+    with zipfile.ZipFile(cifar_zip) as whole, zipfile.ZipFile(tmp_path / "some.zip", "w") as some:
+        for name in whole.namelist():
+            if re.search(r"(train/.*/00\d\d|test/.*/000\d)\.jpg$", name):
+                some.writestr(name, whole.read(name))
+    command("data.dataset=images", "data.path=some.zip", "data.validation=100", "d_model=32", "n_layers=4", "epochs=12")
+    summary = only_run(tmp_path).summary
+    assert summary["data"] == "some"
+    assert summary["accuracy.valid"] > 0.2
+
+
+def test_the_process_ends_at_once(start, tiny_run_overrides, tmp_path) -> None:
+    """With no dashboard configured, labml has nothing to wait for."""
+    process = start(*tiny_run_overrides)
+    wait_for(lambda: any((tmp_path / "logs").glob("*/*/curves.png")), process)
+    process.communicate(timeout=3)
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_too(command, tiny_run_overrides, tmp_path) -> None:
+    command(*tiny_run_overrides, "compile=true")
+    assert only_run(tmp_path).summary["accuracy.test"] > 0.6
+
+
 def test_labml_records_what_was_given_what_was_default_and_which_are_hyperparameters(
     command, tiny_run_overrides, tmp_path
 ) -> None:
@@ -97,6 +124,7 @@ def test_a_terminal_shows_a_bar(tiny_run_overrides, tmp_path) -> None:
         seen += chunk
     assert process.wait() == 0
     assert "━".encode() in seen and b"test accuracy" in seen
+    assert re.search(rb"epoch 1/3  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
 
 
 def _read(terminal: int) -> bytes:

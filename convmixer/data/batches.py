@@ -46,7 +46,7 @@ class Batches:
 
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
-        order = self._order(epoch)
+        order = self.order(epoch)
         draws = self.augmentation.draws(epoch, self.device) if self.augmentation else {}
         for start in range(first * self.batch_size, self.n_images, self.batch_size):
             index = order[start : start + self.batch_size]
@@ -59,7 +59,8 @@ class Batches:
         """uint8 `[batch, height, width, channels]` to float32 `[batch, channels, height, width]`, channels_last."""
         return images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
 
-    def _order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Tensor:
+        """The images' numbers in the order of an epoch: `[n]`."""
         if self.seed is None:
             return torch.arange(self.n_images, device=self.device)
         generator = torch.Generator().manual_seed(random_seed(self.seed, epoch, "order"))

@@ -22,6 +22,9 @@ class Split:
     images: Tensor
     labels: Tensor
 
+    def __repr__(self) -> str:
+        return f"{len(self.labels):,} images"
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -42,6 +45,9 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fallback: str | None = None
+
+    def __repr__(self) -> str:
+        return self.name
 
 
 def measured(name: str, classes: tuple[str, ...], train: Split, test: Split) -> Dataset:

@@ -1,5 +1,6 @@
 """Writes a run: metrics through labml's tracker to `log.jsonl`, lines to `console.log`, results to `summary.json`."""
 
+import errno
 import json
 import os
 import time
@@ -35,8 +36,9 @@ class LineWriter(Writer):
             for indicator in indicators.values()
             if isinstance(indicator, NumericIndicator) and not indicator.is_empty()
         }
-        line = json.dumps({"track": points, "time": time.time()}) + "\n"
-        os.write(self._file, line.encode())
+        line = (json.dumps({"track": points, "time": time.time()}) + "\n").encode()
+        if os.write(self._file, line) < len(line):  # the system's way to say it before it refuses altogether
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), LOG)
 
 
 def keep_log_up_to(path: Path, images: int) -> None:

@@ -1,5 +1,6 @@
 """The lines a run prints: what it is at the start, an epoch, what came out."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from convmixer.tracking.curves import learning_curves
@@ -42,6 +43,14 @@ def _length(conf: "Configs", trainer: "Trainer") -> str:
     if conf.minutes is not None:
         return f"{trainer.total_steps} updates ({epochs:.1f} epochs) in {conf.minutes:g} minutes"
     return f"{epochs:g} epochs" if conf.steps is None else f"{conf.steps} updates"
+
+
+def progress(trainer: "Trainer", values: dict[str, float]) -> str:
+    """The words beside the bar."""
+    epochs = math.ceil(trainer.total_steps / trainer.steps_per_epoch)
+    rate = f"{values['time.images_per_second']:,.0f} images/s"
+    accuracy = f"accuracy {values['accuracy.train']:.1%}"
+    return f"epoch {trainer.epoch + 1}/{epochs}  loss {values['loss.train']:.3f}  {accuracy}  {rate}"
 
 
 def epoch_line(trainer: "Trainer", values: dict[str, float]) -> str:

@@ -1,0 +1,68 @@
+"""Adds what finished runs reached to results/recipes.csv, a row each: with its command, hardware and versions.
+
+python -m benchmarks.recipes RUN ...          # uuids, their beginnings, `last` or `best`
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+from convmixer.errors import UserError
+from convmixer.overrides import as_argument
+from convmixer.tracking.runs import Run, run
+
+TABLE = Path(__file__).parents[1] / "results" / "recipes.csv"
+
+
+def row(finished: Run) -> dict[str, Any]:
+    """A run's result, as it stands in the table.
+
+    Raises:
+        UserError: the run has not ended.
+    """
+    summary = finished.summary
+    if not summary:
+        raise UserError(f"run {finished.uuid[:8]} has not ended")
+    given = {name: value for name, value in finished.given.items() if name != "data.path"}
+    arguments = " ".join(as_argument(name, value) for name, value in given.items())
+    path = " data.path=FOLDER" if "data.path" in finished.given else ""
+    versions = summary["versions"]
+    return {
+        "recipe": summary["recipe"],
+        "data": summary["data"],
+        "test": f"{summary['accuracy.test']:.4f}",
+        "valid": f"{summary['accuracy.valid']:.4f}" if "accuracy.valid" in summary else "",
+        "weights": summary["weights"],
+        "seed": summary["configs"]["seed"],
+        "epochs": f"{summary['epochs']:.4g}",
+        "minutes": f"{summary['seconds'] / 60:.1f}",
+        "images_per_second": f"{summary['images_per_second']:.0f}",
+        "parameters": summary["parameters"],
+        "device": summary["device"],
+        "precision": summary["precision"],
+        "python": versions["python"],
+        "torch": versions["torch"],
+        "commit": summary["git"]["commit"][:10],
+        "date": summary["ended"][:10],
+        "command": f"python experiment.py {arguments}{path}",
+    }
+
+
+def main() -> None:
+    """Append the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    rows = [row(run(name)) for name in parser.parse_args().runs]
+    is_new = not TABLE.exists()
+    with open(TABLE, "a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        if is_new:
+            writer.writeheader()
+        writer.writerows(rows)
+    for added in rows:
+        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {TABLE}")
+
+
+if __name__ == "__main__":
+    main()
