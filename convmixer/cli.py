@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from convmixer.errors import Interrupted, TrainingFault, UserError
+from convmixer.sweeps.commands import sweep
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
@@ -141,6 +142,9 @@ def runs() -> None:
     from convmixer.listing import list_runs
 
     list_runs()
+
+
+commands.add_command(sweep)
 
 
 def _given(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> dict[str, Any]:

@@ -204,8 +204,9 @@ def _data(c: Configs) -> BaseConfigs:
 
 @option(DataConfigs.dataset, "auto")
 def _auto(c: DataConfigs) -> Dataset:
-    is_worker = "TORCHELASTIC_RUN_ID" in os.environ  # started by torchrun: all must train on the same
-    return datasets.auto(_data_folder(c), may_fall_back=c.may_fall_back and not is_worker)
+    # One of several that must train on the same: started by torchrun, or by a sweep.
+    is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
+    return datasets.auto(_data_folder(c), may_fall_back=c.may_fall_back and not is_one_of_several)
 
 
 @option(DataConfigs.dataset, "cifar10")

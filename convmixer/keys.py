@@ -42,6 +42,19 @@ class Key:
         return _is_plain(self.type)
 
     @property
+    def is_integer(self) -> bool:
+        return _without_none(self.type) is int
+
+    @property
+    def is_list(self) -> bool:
+        return _element_type(self.type) is not None
+
+    @property
+    def is_text(self) -> bool:
+        """Free text, that is: not the name of a choice."""
+        return _without_none(self.type) is str and not self.choices
+
+    @property
     def choices(self) -> tuple[str, ...]:
         return self.options + self.knob.choices
 
@@ -67,11 +80,11 @@ class Key:
         Raises:
             ValueError: the value is not what `expected()` says.
         """
+        if _allows_none(self.type) and _is_none(value):
+            return None
         if isinstance(value, str) and value in self.choices and _element_type(self.type) is None:
             return value
         if not self.is_plain or (self.knob.choices and _without_none(self.type) is str):
-            if value is None and _allows_none(self.type):
-                return None
             raise ValueError
         value = _convert(value, self.type)
         for number in value if isinstance(value, list) else [value]:
@@ -91,6 +104,10 @@ class Key:
 
 
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("none", "null"))
 
 
 def _without_none(kind: Any) -> Any:
@@ -113,8 +130,6 @@ def _is_plain(kind: Any) -> bool:
 
 def _convert(value: Any, kind: Any) -> Any:
     text = value.strip() if isinstance(value, str) else None
-    if _allows_none(kind) and (value is None or (text or "").lower() in ("none", "null")):
-        return None
     kind = _without_none(kind)
     if _element_type(kind) is not None:
         return [_convert(item, _element_type(kind)) for item in _items(value)]

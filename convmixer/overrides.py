@@ -105,34 +105,35 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def read_config_file(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path, option: str = "--config") -> dict[str, Any]:
     """Overrides from a YAML file; groups may be nested or dotted.
 
     Raises:
         UserError: the file can't be read, is not YAML, or is not a mapping.
     """
+    where = f"{option} {path}"
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path}: can't be read: {error}") from None
+        raise UserError(f"{where}: can't be read: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"--config {path}: not valid YAML: {reason}") from None
+        raise UserError(f"{where}: not valid YAML: {reason}") from None
     if not isinstance(content, dict):
-        raise UserError(f"--config {path}: expected a mapping of keys to values")
-    return _flatten(content, path)
+        raise UserError(f"{where}: expected a mapping of keys to values")
+    return _flatten(content, where)
 
 
-def _flatten(content: dict, path: Path, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+def _flatten(content: dict, where: str, prefix: str = "", depth: int = 0) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in content.items():
         inner = {f"{prefix}{name}": value}
         if isinstance(value, dict):
             if depth == 8:
-                raise UserError(f"--config {path}: nested too deep at {_shown(prefix)}")
-            inner = _flatten(value, path, f"{prefix}{name}.", depth + 1)
+                raise UserError(f"{where}: nested too deep at {_shown(prefix)}")
+            inner = _flatten(value, where, f"{prefix}{name}.", depth + 1)
         twice = next(iter(inner.keys() & flat.keys()), None)
         if twice:
-            raise UserError(f"--config {path}: {twice} is given twice")
+            raise UserError(f"{where}: {twice} is given twice")
         flat |= inner
     return flat

@@ -70,7 +70,7 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
         name=old.info["name"] if old else conf.name or f"{conf.data.dataset.name}-{conf.recipe}",
         comment=conf.comment or "",
         python_file=str(script()),
-        tags={conf.data.dataset.name, conf.recipe},
+        tags=set(old.info["tags"]) if old else _tags(conf),
         writers=set(),
     )
     experiment.configs(conf)
@@ -87,6 +87,12 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
         if reason is None:
             raise  # a mistake in code, the user's own layer perhaps: its traceback says where
         raise TrainingFault(f"{reason}; {_how_to_resume()}") from error
+
+
+def _tags(conf: Configs) -> set[str]:
+    """The data, the recipe, and the sweep that the run is a part of."""
+    study = os.environ.get("CONVMIXER_STUDY")
+    return {conf.data.dataset.name, conf.recipe, *([f"sweep:{study}"] if study else [])}
 
 
 def _check_writable(folder: Path) -> None:

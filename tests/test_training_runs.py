@@ -114,17 +114,18 @@ def test_piped_output_is_plain_and_quiet_is_silent(command, tiny_run_overrides) 
     assert quiet.stdout == "" and quiet.stderr == ""
 
 
-def test_a_terminal_shows_a_bar(tiny_run_overrides, tmp_path) -> None:
+def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
     master, slave = pty.openpty()
-    command = [sys.executable, str(EXPERIMENT), *tiny_run_overrides]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=slave, stderr=slave, close_fds=True)
+    command = [sys.executable, str(EXPERIMENT), *long_run_overrides]
+    wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
     seen = b""
     while chunk := _read(master):
         seen += chunk
     assert process.wait() == 0
     assert "━".encode() in seen and b"test accuracy" in seen
-    assert re.search(rb"epoch 1/3  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
+    assert re.search(rb"epoch \d+/60  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
 
 
 def _read(terminal: int) -> bytes:

@@ -1,12 +1,12 @@
 """labml 0.5.3 as this project's commands need it: patched from outside, here only, each patch with its reason."""
 
 import sys
+from pathlib import Path
 
 from labml.internal import experiment
 from labml.internal.app import logs
 from labml.internal.computer import configs as computer
 from labml.internal.logger.destinations.console import ConsoleDestination
-from labml.utils.git_info import get_git_status
 
 
 class _NoComputer:
@@ -29,12 +29,25 @@ def release_console() -> None:
 
 
 def _git_status() -> tuple[dict, str | None]:
-    """labml's record of the commit; where git refuses (a folder of another user's, say) the commit is unknown."""
-    unknown = {"commit": "unknown", "commit_message": "", "is_dirty": False, "diff": ""}
+    """The commit of the code that runs. labml looks for it where the runs lie, which need not be the repository.
+
+    Where there is no repository, or git refuses (a folder of another user's, say), the commit is unknown.
+    """
+    unknown = {"remotes": [], "commit": "unknown", "commit_message": "", "is_dirty": False, "diff": ""}
     try:
-        return get_git_status()
-    except Exception:  # GitPython passes on whatever git says, in many types
-        return {"remotes": [], **unknown}, None
+        import git
+
+        repository = git.Repo(Path(sys.argv[0]).resolve().parent, search_parent_directories=True)
+        commit = repository.head.commit
+        known = {
+            "commit": commit.hexsha,
+            "commit_message": str(commit.message).strip(),
+            "is_dirty": repository.is_dirty(),
+            "diff": repository.git.diff(),
+        }
+        return unknown | known, None
+    except Exception:  # GitPython passes on whatever git says, in many types; it needs git itself to be imported
+        return unknown, None
 
 
 def apply() -> None:

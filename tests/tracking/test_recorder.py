@@ -35,7 +35,7 @@ recorder.start(0)
 def test_a_save_is_in_the_file_at_once_in_labml_s_format(tmp_path: Path) -> None:
     code = START + (
         "recorder.metrics(128, {'loss.train': 1.5, 'accuracy.train': float('nan')})\n"
-        "print((recorder.folder / 'log.jsonl').read_text())"
+        "print((recorder.folder / 'log.jsonl').read_text(), end='')"
     )
     line = json.loads(run_code(code, tmp_path).splitlines()[-1])
     assert line["track"]["loss.train"] == [[128, [1.5]]]
