@@ -50,7 +50,7 @@ class Nobody:
         pass
 
 
-def sweep(space: Space, how: Search, trials: int, executor: Executor, poll: float = 0.1) -> optuna.Study:
+def sweep(space: Space, how: Search, trials: int, executor: Executor, poll: float = 0.05) -> optuna.Study:
     """A whole sweep in the present folder, as the command drives it."""
     folder = storage.sweeps_folder() / "benchmark"
     folder.mkdir(parents=True)

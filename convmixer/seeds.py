@@ -1,6 +1,7 @@
 """The same training with several seeds: one process and one run each; mean and deviation at the end."""
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from convmixer.errors import TrainingFault
+from convmixer.errors import Interrupted, TrainingFault
 from convmixer.overrides import as_argument
 from convmixer.session import script
 from convmixer.tracking.runs import run
@@ -19,6 +20,7 @@ def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
 
     Raises:
         TrainingFault: a run failed; those before it are kept.
+        Interrupted: a signal stopped one.
     """
     first = given.get("seed", 0)
     rest = {name: value for name, value in given.items() if name not in ("seed", "seeds")}
@@ -37,8 +39,18 @@ def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
 def _train_one(arguments: list[str], quiet: bool) -> dict[str, Any]:
     identity = uuid.uuid1().hex
     command = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
-    # labml takes a run's uuid from here.
-    ended = subprocess.run(command, env={**os.environ, "RUN_UUID": identity}, check=False)
-    if ended.returncode:
-        raise TrainingFault(f"the run with {arguments[-1]} ended with status {ended.returncode}")
+    status = _status_of(command, identity)
+    if status in (130, 143):
+        how = f"python {script().name} resume {identity}"
+        raise Interrupted(f"stopped in the run with {arguments[-1]}; go on with it: {how}", status - 128)
+    if status:
+        raise TrainingFault(f"the run with {arguments[-1]} ended with status {status}")
     return run(identity).summary
+
+
+def _status_of(command: list[str], identity: str) -> int:
+    """The exit status of a run, which is left the time to save when this process is told to stop."""
+    process = subprocess.Popen(command, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both
+    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    return process.wait()

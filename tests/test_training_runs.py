@@ -253,6 +253,16 @@ def test_seeds_train_a_run_each(command, tiny_run_overrides, tmp_path) -> None:
     assert f"test accuracy over 2 seeds: {mean:.2%}" in output
 
 
+def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_overrides, tmp_path) -> None:
+    process = start(*long_run_overrides, "seeds=2")
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    stopped = only_run(tmp_path)
+    assert process.returncode == 143 and stopped.status == "interrupted"
+    assert f"resume {stopped.uuid}" in errors and stopped.checkpoint("last").exists()
+
+
 def test_evaluate_measures_the_same_accuracy_again(command, tiny_run_overrides, tiny, tmp_path) -> None:
     command(*tiny_run_overrides)
     accuracy = f"test accuracy {only_run(tmp_path).summary['accuracy.test']:.2%} of 60 images of tiny"

@@ -79,6 +79,8 @@ def launch(configs_class: type[Configs], words: tuple[str, ...], options: Option
     name = storage.check_name(options.name if options.name is not None else _name(space, settings))
     executor = _executor(space, options)
     try:
+        if options.storage:
+            storage.reach(options.storage)
         folder = storage.sweeps_folder() / name
         folder.mkdir(parents=True, exist_ok=True)
         with storage.lock(folder):

@@ -5,9 +5,10 @@ import time
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from convmixer.sweeps.report import STATES, value_text
 from convmixer.sweeps.study import Sweep
@@ -56,12 +57,12 @@ class Screen:
             self._shown_at = time.monotonic()
             self._live.update(self._table(active), refresh=True)
 
-    def _table(self, active: list[ActiveTrial]) -> Table:
-        table = Table("trial", "epoch", "point", box=None, pad_edge=False, caption=self._standing())
+    def _table(self, active: list[ActiveTrial]) -> Group:
+        table = Table("trial", "epoch", "point", box=None, pad_edge=False)
         for a in active:
             point = " ".join(f"{name}={_short(value)}" for name, value in a.point.items())
             table.add_row(str(a.number), str(a.epochs) if a.has_begun else "waiting", point)
-        return table
+        return Group(table, Text(self._standing()))
 
     def _standing(self) -> str:
         trials = self._sweep.study.get_trials(deepcopy=False)

@@ -6,6 +6,7 @@ comes back as it is written, checkpoints included: a run whose node dies is gone
 
 import math
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from convmixer.sweeps.executors import LEASH, Task
 from convmixer.tracking.runs import logs_folder, project_folder, settings
 
 POLL = 0.3  # seconds between two polls of a run
+CONNECT_PATIENCE = 10.0  # seconds that the head has to answer
 CHECK_PATIENCE = 120.0  # seconds that a node has to start a worker and answer
 
 
@@ -34,7 +36,6 @@ class RayExecutor:
             import ray
         except ImportError:
             raise UserError("--ray needs Ray: pip install '.[ray]'") from None
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         self._ray = ray
         self._script = str(script)
         self._data_folder = str(project_folder() / settings().get("data_path", "data"))
@@ -42,6 +43,7 @@ class RayExecutor:
         self._threads = str(max(1, math.floor(cpus)))
         self._jobs = jobs or 10**9
         self._running = 0
+        _check_address(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", include_dashboard=False)
         except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:
@@ -91,6 +93,8 @@ class RayExecutor:
         files = ray_files(folder) if folder else {}
         words = [_absolute_data(word) for word in task.arguments]
         environment = task.environment | {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
+        if not self._resources["num_gpus"]:
+            environment["CUDA_VISIBLE_DEVICES"] = ""  # otherwise Ray names the GPUs that are the run's own
         actor = self._actor.remote(str(LEASH), [self._script, *words], environment, files, self._data_folder)
         self._running += 1
         return RayProcess(self._ray, actor, task, self._ended)
@@ -100,6 +104,18 @@ class RayExecutor:
 
     def close(self) -> None:
         self._ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray itself waits for minutes where nobody answers."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_PATIENCE).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = error if isinstance(error, OSError) else "expected auto or HOST:PORT"
+        raise UserError(f"--ray {address}: no Ray cluster there: {reason}") from None
 
 
 def ray_files(folder: Path) -> ray_node.Files:

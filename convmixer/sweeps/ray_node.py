@@ -5,6 +5,7 @@ Ray sends this file along, so that a node which lacks the project can say so: it
 
 import hashlib
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -67,7 +68,10 @@ class NodeRun:
             )
 
     def poll(self) -> tuple[int | None, Files, bytes]:
-        """Exit status once it has ended, the files that changed since the last call, all that it printed."""
+        """Exit status once it has ended, the files that changed since the last call, all that it printed.
+
+        With the exit status all is handed over, and nothing is left here.
+        """
         if time.monotonic() > self._kill_at:
             self._process.kill()
         status = self._process.poll()
@@ -77,7 +81,10 @@ class NodeRun:
             name = str(file.relative_to(self._home / "logs"))
             if mark is not None and self._sent.get(name) != mark:
                 changed[name], self._sent[name] = file.read_bytes(), mark
-        return status, changed, self._output.read_bytes()
+        printed = self._output.read_bytes()
+        if status is not None:
+            shutil.rmtree(self._home)
+        return status, changed, printed
 
     def _mark(self, file: Path) -> tuple[int, int] | None:
         if file.name.startswith(".") or not file.is_file():

@@ -6,6 +6,7 @@ trials("NAME")               # a pandas table: a row for each trial
 
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -157,10 +158,11 @@ th, td {{ padding: .2em .7em; text-align: right; border-bottom: 1px solid #ddd; 
 def _drawn(draw: Callable[[], Any]) -> Any:
     """A figure, or none where Optuna says that the trials are too few or all alike."""
     try:
-        figure = draw()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # Matplotlib's, of axes with a single value
+            return draw()
     except (ValueError, RuntimeError, ZeroDivisionError, IndexError):
         return None
-    return figure
 
 
 def _pictures(study: optuna.Study, folder: Path) -> list[Path]:

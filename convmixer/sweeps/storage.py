@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
+from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -68,10 +69,9 @@ def create(name: str, url: str | None, objective: Objective, settings: dict[str,
         UserError: it was begun with others, or its database can't be had.
     """
     folder = sweeps_folder() / name
+    database = _open(name, url)
     _remember(folder, url)
-    study = optuna.create_study(
-        study_name=name, storage=_open(name, url), direction=objective.direction, load_if_exists=True
-    )
+    study = optuna.create_study(study_name=name, storage=database, direction=objective.direction, load_if_exists=True)
     if "id" not in study.user_attrs:  # the uuids of its runs follow from it
         study.set_user_attr("id", uuid.uuid4().hex)
     begun_with = study.user_attrs.get("settings")
@@ -128,10 +128,19 @@ def _remember(folder: Path, url: str | None) -> None:
     file = folder / "study.json"
     if file.exists():
         return
-    shown = _url(url).set(password=None).render_as_string() if url else None
+    shown = _url(url)._replace(password=None).render_as_string() if url else None
     aside = folder / ".study.json"
     aside.write_text(json.dumps({"storage": shown}) + "\n")
     os.replace(aside, file)
+
+
+def reach(url: str) -> None:
+    """Try a database, before a study is begun in it.
+
+    Raises:
+        UserError: it can't be had.
+    """
+    _open("", url).remove_session()
 
 
 def _url(url: str) -> Any:
@@ -142,12 +151,22 @@ def _url(url: str) -> Any:
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
+def _commit_without_waiting(connection: Any, record: Any) -> None:
+    """Whole after a kill or a power cut; the last moments before a power cut may be missing, but the runs have them."""
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
 def _open(name: str, url: str | None) -> RDBStorage:
     if url is None:
         url = f"sqlite:///{sweeps_folder() / name / 'study.db'}"
     address = _url(url)
     try:
-        return RDBStorage(address.render_as_string(hide_password=False))
+        database = RDBStorage(address.render_as_string(hide_password=False))
+        if address.get_backend_name() == "sqlite":
+            event.listen(database.engine, "connect", _commit_without_waiting)
+            database.engine.dispose()
+        return database
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
         raise UserError(f"--storage {address.render_as_string()}: can't be used: {reason}") from None

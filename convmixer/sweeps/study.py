@@ -52,7 +52,7 @@ class Sweep:
     """
 
     def __init__(
-        self, study: optuna.Study, plan: Plan, how: Search, limits: Limits, executor: Executor, poll: float = 0.1
+        self, study: optuna.Study, plan: Plan, how: Search, limits: Limits, executor: Executor, poll: float = 0.05
     ) -> None:
         self.study = study
         self.plan = plan
@@ -79,13 +79,14 @@ class Sweep:
                 self._take_up()
                 while not self._is_done():
                     self._begin_trials()
-                    self._advance(watcher)
+                    has_ended = self._advance(watcher)
                     if stop.signal is not None:
                         raise KeyboardInterrupt
                     if time.monotonic() > deadline:
                         self._stop()
                         return
-                    time.sleep(self.poll)
+                    if not has_ended:  # else there is room for another at once
+                        time.sleep(self.poll)
             except KeyboardInterrupt:
                 self._stop()
                 raise Interrupted(
@@ -120,12 +121,14 @@ class Sweep:
             self.study.enqueue_trial(self._points[self._begun])
         return self.study.ask()
 
-    def _advance(self, watcher: Watcher) -> None:
-        for active in list(self._active):
-            if active.advance():
-                self._active.remove(active)
-                watcher.ended(self.study.get_trials(deepcopy=False)[active.number])
+    def _advance(self, watcher: Watcher) -> bool:
+        """Look at every trial. True where one has ended."""
+        ended = [active for active in self._active if active.advance()]
+        for active in ended:
+            self._active.remove(active)
+            watcher.ended(self.study.get_trials(deepcopy=False)[active.number])
         watcher.looked(self._active)
+        return bool(ended)
 
     def _stop(self) -> None:
         """What runs saves a checkpoint and stays with the study as running."""

@@ -1,7 +1,7 @@
 """One trial while it is evaluated: its runs, one after another, a run for each seed.
 
 All that is known of a trial is in the study's database and in the folders of its runs, whose uuids follow from study,
-trial and seed. A sweep may be killed at any moment: whoever takes the trial up again finds what there is and goes on.
+trial, point and seed. A sweep may be killed at any moment: whoever takes it up again finds what there is and goes on.
 """
 
 import math
@@ -59,7 +59,7 @@ class ActiveTrial:
         self._epochs = 0  # of the present run
         self._log_size = -1
         self._is_pruned = False
-        identity = f"{trial.study.user_attrs['id']}/{trial.number}"
+        identity = f"{trial.study.user_attrs['id']}/{trial.number}/{self.point}"
         self._uuids = [uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}/{seed}").hex for seed in plan.seeds]
         trial.set_user_attr("runs", self._uuids)
 
@@ -168,8 +168,8 @@ class ActiveTrial:
         return self._retry_or_fail(status)
 
     def _complete(self) -> bool:
-        self.trial.set_user_attr("values", self._values)
         if len(self._values) > 1:
+            self.trial.set_user_attr("values", self._values)
             self.trial.set_user_attr("deviation", statistics.stdev(self._values))
         self.trial.study.tell(self.trial, statistics.mean(self._values))
         return True

@@ -20,22 +20,28 @@ def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
     height, width = data.train.images.shape[1:3]
     sizes = f"{len(conf.train_split.labels):,} train, {len(conf.valid_split.labels):,} valid"
     parameters = sum(p.numel() for p in conf.model.parameters())
-    why = "" if "recipe" in conf._given else f" (none was given; {_why(trainer.device.type)})"
-    lines = data.fallback.splitlines() if data.fallback else []
+    why = "" if "recipe" in conf._given else f" (none was given and {_why(trainer.device.type)})"
     return [
-        *lines,
+        *_banner(data.fallback),
         f"run     {run.uuid[:8]} in {run.folder}",
         f"data    {data.name}: {sizes}, {len(data.test.labels):,} test images "
         f"of {height}x{width} in {len(data.classes)} classes",
         f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {conf.train_batch_size} images a batch",
         f"model   {type(conf.model).__name__} {conf.d_model}/{conf.n_layers}, "
-        f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters / 1e6:.2f} M parameters",
+        f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters:,} parameters",
         f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
     ]
 
 
+def _banner(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    edge = "!" * 100
+    return ["", edge, *text.splitlines(), edge, ""]
+
+
 def _why(device: str) -> str:
-    return "there is no GPU" if device == "cpu" else f"there is a GPU ({device})"
+    return "it trains on the CPU" if device == "cpu" else f"there is a GPU ({device})"
 
 
 def _length(conf: "Configs", trainer: "Trainer") -> str:
