@@ -55,7 +55,7 @@ def sweep(space: Space, how: Search, trials: int, executor: Executor, poll: floa
     folder = storage.sweeps_folder() / "benchmark"
     folder.mkdir(parents=True)
     objective = search.objective("accuracy.valid", None)
-    settings = {**space.describe(), "objective": objective.metric, "direction": "maximize", "seeds": [0], "script": ""}
+    settings = {**space.describe(), "objective": objective.metric, "direction": "maximize", "seeds": [0]}
     study = storage.create("benchmark", None, objective, settings)
     plan = Plan("benchmark", folder, Path("logs"), space, objective, (0,))
     Sweep(study, plan, how, Limits(trials), executor, poll).run(Nobody())

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from convmixer import __version__
 from convmixer.errors import Interrupted, TrainingFault, UserError
 from convmixer.sweeps.commands import sweep
 
@@ -35,9 +36,9 @@ class TrainByDefault(click.Group):
 @click.group(
     cls=TrainByDefault,
     epilog="Without a command: train. Try: experiment.py epochs=1 d_model=64 | experiment.py configs",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@click.version_option(package_name="convmixer-lab", prog_name="convmixer-lab")
+@click.version_option(__version__, prog_name="convmixer-lab")
 def commands() -> None:
     """Train, watch and take away ConvMixers on small images.
 

@@ -158,6 +158,14 @@ def test_no_text_makes_a_traceback(arguments: list[str], capsys: pytest.CaptureF
     assert errors.count("\n") == (1 if end.value.code else 0)
 
 
+@pytest.mark.parametrize("line", ["--help", "-h", "--version", "train --help", "resume --help", "configs --help"])
+def test_help_is_no_error(line: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments=line.split())
+    assert end.value.code == 0
+    assert "convmixer-lab" in (out := capsys.readouterr().out) or "Usage:" in out
+
+
 def test_a_process_says_it_too(command) -> None:
     ended = command("epochs=ten", status=2)
     assert ended.stderr == "error: command line: epochs=ten is wrong, expected an integer from 1 up to 1000000\n"

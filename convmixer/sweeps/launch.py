@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def launch(configs_class: type[Configs], words: tuple[str, ...], options: Option
         "objective": objective.metric,
         "direction": objective.direction,
         "seeds": seeds,
-        "script": str(session.script()),
+        "script": session.script().name,
     }
     name = storage.check_name(options.name if options.name is not None else _name(space, settings))
     executor = _executor(space, options)
@@ -84,7 +85,7 @@ def launch(configs_class: type[Configs], words: tuple[str, ...], options: Option
         folder = storage.sweeps_folder() / name
         folder.mkdir(parents=True, exist_ok=True)
         with storage.lock(folder):
-            study = storage.create(name, options.storage, objective, settings)
+            study = storage.create(name, options.storage, objective, settings, sys.argv[0])
             shared = {key: value for key, value in space.fixed.items() if key != "seed"}
             plan = Plan(name, folder, logs_folder(), Space(shared, space.parameters), objective, seeds, options.retry)
             how = Search(options.sampler, options.pruner, options.seed)
@@ -125,6 +126,8 @@ def _space(keys: Mapping[str, Key], words: tuple[str, ...], options: Options) ->
         raise UserError("seeds is for a single training; here it is --seeds K")
     if space.fixed.get("data.validation") == 0:
         raise UserError("data.validation=0: a sweep chooses by the validation split, so there must be one")
+    if str(space.fixed.get("device", "")).startswith("cuda:"):
+        raise UserError(f"device={space.fixed['device']}: a sweep gives each run a GPU of its own, say device=cuda")
     if not space.parameters:
         raise UserError(
             "there is nothing to search: give a key several values, as d_model=64,128 or 'd_model=int(64,128)'"

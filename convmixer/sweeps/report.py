@@ -81,7 +81,7 @@ def best_command(study: optuna.Study) -> str | None:
     if len(settings["seeds"]) > 1:
         given["seeds"] = len(settings["seeds"])
     arguments = [as_argument(name, value) for name, value in given.items()]
-    return " ".join(["python", shlex.quote(settings["script"]), *map(shlex.quote, arguments)])
+    return " ".join(["python", shlex.quote(study.user_attrs["script"]), *map(shlex.quote, arguments)])
 
 
 def importances(study: optuna.Study) -> dict[str, float]:

@@ -33,9 +33,6 @@ class Objective:
     metric: str
     direction: str
 
-    def better(self, a: float, b: float) -> bool:
-        return a > b if self.direction == "maximize" else a < b
-
 
 def objective(metric: str, direction: str | None) -> Objective:
     """The objective that a user names.

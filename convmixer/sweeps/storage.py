@@ -59,11 +59,14 @@ def lock(folder: Path) -> FileLock:
     return held
 
 
-def create(name: str, url: str | None, objective: Objective, settings: dict[str, Any]) -> optuna.Study:
+def create(
+    name: str, url: str | None, objective: Objective, settings: dict[str, Any], script: str = ""
+) -> optuna.Study:
     """The study of this name, begun now or earlier.
 
     Args:
         settings: plain values. What a study was begun with stays.
+        script: as it was typed, for the command that trains the best trial again.
 
     Raises:
         UserError: it was begun with others, or its database can't be had.
@@ -74,6 +77,8 @@ def create(name: str, url: str | None, objective: Objective, settings: dict[str,
     study = optuna.create_study(study_name=name, storage=database, direction=objective.direction, load_if_exists=True)
     if "id" not in study.user_attrs:  # the uuids of its runs follow from it
         study.set_user_attr("id", uuid.uuid4().hex)
+        study.set_user_attr("script", script)
+        study.set_metric_names([objective.metric])
     begun_with = study.user_attrs.get("settings")
     settings = json.loads(json.dumps(settings))
     if begun_with is None:

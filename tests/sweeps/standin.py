@@ -71,9 +71,7 @@ def drive(settings: dict) -> None:
     kept = {**space.describe(), "objective": objective.metric, "direction": objective.direction}
     executor = settings.get("executor") or LocalExecutor(Path(__file__), settings.get("jobs", 2), [])
     with storage.lock(folder):
-        study = storage.create(
-            name, settings.get("storage"), objective, {**kept, "seeds": seeds, "script": "standin.py"}
-        )
+        study = storage.create(name, settings.get("storage"), objective, {**kept, "seeds": seeds}, "standin.py")
         plan = Plan(name, folder, logs_folder(), space, objective, seeds, settings.get("retry", 0))
         how = Search(settings.get("sampler", "tpe"), settings.get("pruner", "none"), settings.get("seed", 0))
         sweep = Sweep(study, plan, how, Limits(settings["trials"], settings.get("seconds")), executor)

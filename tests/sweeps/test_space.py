@@ -157,6 +157,7 @@ WRONG = [
     ("d_model=8,16 seeds=2", "here it is --seeds K"),
     ("data.dataset=shapes,cifar10", "different images can't be compared"),
     ("data.validation=0,100", "different images can't be compared"),
+    ("d_model=8,16 device=cuda:1", "a sweep gives each run a GPU of its own"),
     ("d_model=8,16 data.validation=0", "a sweep chooses by the validation split"),
     ("d_model=8,16 --objective accuracy.test", "it is touched once, at a run's end"),
     ("d_model=8,16 --objective loss.test --direction minimize", "may not choose by the test split"),
