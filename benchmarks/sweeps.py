@@ -19,7 +19,8 @@ import optuna
 
 from convmixer.sweeps import search, storage
 from convmixer.sweeps.executors import Executor, LocalExecutor, Task
-from convmixer.sweeps.space import Space, read_space
+from convmixer.sweeps.space import Space
+from convmixer.sweeps.space_text import read_space
 from convmixer.sweeps.study import Limits, Search, Sweep
 from convmixer.sweeps.trial import ActiveTrial, Plan
 

@@ -18,7 +18,8 @@ from convmixer.overrides import split_assignments
 from convmixer.sweeps import report, search, storage
 from convmixer.sweeps.executors import Executor, LocalExecutor, gpus
 from convmixer.sweeps.live import Screen
-from convmixer.sweeps.space import Space, read_space, read_space_file
+from convmixer.sweeps.space import Space
+from convmixer.sweeps.space_text import read_space, read_space_file
 from convmixer.sweeps.study import Limits, Search, Sweep
 from convmixer.sweeps.trial import Plan
 from convmixer.tracking.runs import logs_folder

@@ -159,7 +159,7 @@ def _drawn(draw: Callable[[], Any]) -> Any:
     """A figure, or none where Optuna says that the trials are too few or all alike."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # Matplotlib's, of axes with a single value
+            warnings.simplefilter("ignore")  # experimental calls, axes with a single value
             return draw()
     except (ValueError, RuntimeError, ZeroDivisionError, IndexError):
         return None

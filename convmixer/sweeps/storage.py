@@ -78,7 +78,6 @@ def create(
     if "id" not in study.user_attrs:  # the uuids of its runs follow from it
         study.set_user_attr("id", uuid.uuid4().hex)
         study.set_user_attr("script", script)
-        study.set_metric_names([objective.metric])
     begun_with = study.user_attrs.get("settings")
     settings = json.loads(json.dumps(settings))
     if begun_with is None:
@@ -114,12 +113,15 @@ def load(name: str, url: str | None = None) -> optuna.Study:
     if name not in names:
         raise UserError(f"there is no sweep {name!r}, only {', '.join(names[-10:])}")
     remembered = json.loads((sweeps_folder() / name / "study.json").read_text())
+    database = _open(name, url or remembered["storage"])
     try:
-        return optuna.load_study(study_name=name, storage=_open(name, url or remembered["storage"]))
+        study = optuna.load_study(study_name=name, storage=database)
+        study.user_attrs["settings"]
     except KeyError:
-        raise UserError(
-            f"sweep {name}: its database does not know it (it was stopped before its first trial)"
-        ) from None
+        raise UserError(f"sweep {name}: it was stopped before its first trial; the same command begins it") from None
+    except optuna.exceptions.StorageInternalError as error:
+        raise UserError(f"sweep {name}: its database can't be read: {error.__cause__}") from None
+    return study
 
 
 def all_names() -> list[str]:

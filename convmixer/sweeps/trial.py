@@ -59,7 +59,8 @@ class ActiveTrial:
         self._epochs = 0  # of the present run
         self._log_size = -1
         self._is_pruned = False
-        identity = f"{trial.study.user_attrs['id']}/{trial.number}/{self.point}"
+        words = " ".join(plan.space.arguments(self.point))
+        identity = f"{trial.study.user_attrs['id']}/{trial.number}/{words}"
         self._uuids = [uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}/{seed}").hex for seed in plan.seeds]
         trial.set_user_attr("runs", self._uuids)
 

@@ -56,6 +56,7 @@ def drive(settings: dict) -> None:
     """A sweep over x, or what else is asked for, driven as `experiment.py sweep` does."""
     from convmixer.sweeps import search, storage
     from convmixer.sweeps.executors import LocalExecutor
+    from convmixer.sweeps.live import Screen
     from convmixer.sweeps.report import write
     from convmixer.sweeps.space import Space
     from convmixer.sweeps.study import Limits, Search, Sweep
@@ -75,7 +76,11 @@ def drive(settings: dict) -> None:
         plan = Plan(name, folder, logs_folder(), space, objective, seeds, settings.get("retry", 0))
         how = Search(settings.get("sampler", "tpe"), settings.get("pruner", "none"), settings.get("seed", 0))
         sweep = Sweep(study, plan, how, Limits(settings["trials"], settings.get("seconds")), executor)
-        sweep.run(settings.get("watcher") or Nobody())
+        if settings.get("screen"):
+            with Screen(sweep, executor.width(), quiet=False) as screen:
+                sweep.run(screen)
+        else:
+            sweep.run(settings.get("watcher") or Nobody())
         if settings.get("report"):
             write(study)
 
@@ -83,7 +88,7 @@ def drive(settings: dict) -> None:
 def parameters(space: dict[str, str]) -> list:
     """Of keys that no `Configs` has to know."""
     from convmixer.keys import Key, Knob
-    from convmixer.sweeps.space import read_space
+    from convmixer.sweeps.space_text import read_space
 
     kinds = {"x": float, "fate": str, "n": int}
     choices = {"fate": FATES}

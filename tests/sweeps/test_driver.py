@@ -2,7 +2,9 @@
 
 import json
 import os
+import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -128,6 +130,39 @@ def test_what_a_study_was_begun_with_stays() -> None:
         swept(trials=1, space={"x": "uniform(0,0.5)"})
     with pytest.raises(UserError, match="begun with seeds"):
         swept(trials=1, seeds=2)
+
+
+def test_a_database_that_is_gone_is_said_in_one_line(here) -> None:
+    swept(trials=1)
+    (here / "logs/sweeps/standin/study.db").write_bytes(b"no database")
+    with pytest.raises(UserError, match=r"study.db: can't be used: .*not a database"):
+        storage.load("standin")
+    (here / "logs/sweeps/standin/study.db").unlink()
+    with pytest.raises(UserError, match=r"it was stopped before its first trial; the same command begins it"):
+        storage.load("standin")
+
+
+def test_a_terminal_shows_a_table_that_follows_the_sweep(here) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, standin.__file__, "drive", '{"trials": 4, "screen": true}']
+    environment = os.environ | {"STANDIN_SECONDS": "1.5", "COLUMNS": "200"}
+    process = subprocess.Popen(command, cwd=here, env=environment, stdout=slave, stderr=slave)
+    os.close(slave)
+    seen = b""
+    while chunk := _read(master):
+        seen += chunk
+    assert process.wait() == 0
+    assert re.search(rb"trial +0 complete 0\.\d{4}", seen)
+    assert re.search(
+        rb"best 0\.\d{4} \(trial \d\); \d complete, 0 pruned, 0 failed, \d running of 4; about \d+ s left", seen
+    )
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other end was closed
+        return b""
 
 
 def test_only_one_process_drives_a_study(here) -> None:

@@ -103,8 +103,9 @@ def test_what_the_cluster_lacks_is_said(cluster) -> None:
 def test_real_runs_on_the_cluster(cluster, command, tiny_run_overrides, tmp_path) -> None:
     words = [o for o in tiny_run_overrides if not o.startswith("d_model")]
     space = ["d_model=8,12", "--sampler", "grid", "--ray", cluster.address]
-    output = command("sweep", *words, *space, "device=cpu", script=EXPERIMENT).stdout
-    assert len(re.findall(r"^trial +\d complete", output, re.MULTILINE)) == 2
+    ended = command("sweep", *words, *space, "device=cpu", script=EXPERIMENT)
+    assert len(re.findall(r"^trial +\d complete", ended.stdout, re.MULTILINE)) == 2
+    assert ended.stderr == ""
     runs = all_runs(tmp_path / "logs")
     assert len(runs) == 2 and all(r.status == "completed" for r in runs)
     assert all(r.checkpoint("best").exists() and (r.folder / "curves.png").exists() for r in runs)

@@ -13,7 +13,8 @@ from convmixer.cli import main
 from convmixer.configs import Configs
 from convmixer.errors import UserError
 from convmixer.keys import keys_of
-from convmixer.sweeps.space import Space, read_space, read_space_file
+from convmixer.sweeps.space import Space
+from convmixer.sweeps.space_text import read_space, read_space_file
 
 KEYS = keys_of(Configs)
 
@@ -171,6 +172,7 @@ WRONG = [
     ("data.dataset=shapes d_model=8,16 --name a/b", "a name that can be a folder's"),
     ("data.dataset=shapes d_model=8,16 --jobs 10000 device=cpu", "--jobs 10000: there are"),
     ("d_model=8,16 optimizer.learning_rate=log(1e-4,1) --sampler grid", "has no end of values"),
+    ("seed=1 train_batch_size=int(1,1000000) --sampler grid", "more than 100000 points"),
     ("'activation=ReLU if d_model=16' d_model=8,16 --sampler cmaes", "it knows no conditions"),
     ("data.dataset=shapes d_model=8,16 --storage somewhere", "expected a URL, as postgresql://user@host/database"),
     ("data.dataset=shapes d_model=8,16 --storage postgresql://a:b@127.0.0.1:1/c", "a:***@127.0.0.1:1/c: can't be used"),
