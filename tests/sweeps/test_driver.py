@@ -190,7 +190,7 @@ def test_samplers_search(sampler) -> None:
 
 @pytest.mark.parametrize("pruner", ["median", "halving", "hyperband"])
 def test_pruners_prune(pruner, monkeypatch) -> None:
-    monkeypatch.setenv("STANDIN_SECONDS", "0.5")
+    monkeypatch.setenv("STANDIN_SECONDS", "1")
     points = "0.3,0.31,0.29,0.3001,0.9,0.95,0.99"
     study = swept(trials=7, space={"x": points}, sampler="grid", pruner=pruner, jobs=1)
     assert "pruned" in states(study) and study.best_params == {"x": 0.3}
@@ -255,7 +255,7 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, her
 
 
 def test_a_signal_stops_its_runs_too(here) -> None:
-    process = start(here, trials=4, jobs=2)
+    process = start(here, trials=8, jobs=2)
     deadline = time.monotonic() + 20
     while len(list(here.glob("logs/standin/*/log.jsonl"))) < 2:
         assert time.monotonic() < deadline
