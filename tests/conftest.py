@@ -9,12 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from convmixer.tracking.run_folder import read_log
 
 # Processes started by tests train tiny networks, several at a time: more threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How long an example takes says nothing on a machine that is shared.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXPERIMENT = PROJECT / "experiment.py"
