@@ -126,8 +126,10 @@ class Configs(BaseConfigs):
         """
         keys = keys_of(type(self))
         given = self._given = check(given, keys, "overrides")
-        base = resolve({}, keys) if recorded is None else check(recorded, keys, "recorded configs")
-        self._values = resolve(given, keys) if recorded is None else base | given
+        if recorded is None:
+            self._values = resolve(given, keys)
+        else:
+            self._values = check(recorded, keys, "recorded configs") | given
         for name in self._values.keys() - given.keys():
             if "." not in name:
                 setattr(self, name, self._values[name])

@@ -9,7 +9,8 @@ Recipe = Callable[[], dict[str, Any]]
 def small() -> dict[str, Any]:
     """128/8, k5, p4: learns CIFAR-10 on two CPU cores while you have lunch.
 
-    Result: see results/small.md.
+    84.09 % test on `cifar10-jpeg` in 22.8 minutes, 2 cores of an AMD EPYC, torch 2.15.0, 2026-11-23, one seed, by
+    `python experiment.py data.dataset=images data.path=FOLDER recipe=small`.
     """
     return {
         "d_model": 128,

@@ -19,7 +19,7 @@ from convmixer.configs import CHANGEABLE_ON_RESUME, Configs, plain_batches
 from convmixer.consistency import check_consistency
 from convmixer.errors import Interrupted, TrainingFault, UserError
 from convmixer.evaluation import evaluate
-from convmixer.keys import keys_of
+from convmixer.keys import Key, keys_of
 from convmixer.overrides import check
 from convmixer.tracking import labml_fixes, report
 from convmixer.tracking.progress import Estimate, ProgressBar
@@ -285,6 +285,21 @@ def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
         raise UserError(f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}")
 
 
+def check_changes(changes: Mapping[str, Any], keys: Mapping[str, Key], changeable: tuple[str, ...]) -> dict[str, Any]:
+    """Typed overrides of what was trained already.
+
+    Raises:
+        UserError: one of them is wrong, or not `changeable`.
+    """
+    checked = check(changes, keys, "command line")
+    refused = [name for name in checked if name not in changeable]
+    if refused:
+        raise UserError(
+            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
+        )
+    return checked
+
+
 def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]) -> Configs:
     """The configs of a run, with `changes`.
 
@@ -296,12 +311,7 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
         arguments = " ".join(sys.argv[1:])
         raise UserError(f"run {run.uuid[:8]} is of {trained_by}: use python {trained_by} {arguments}")
     keys = keys_of(configs_class)
-    changes = check(changes, keys, "command line")
-    refused = [name for name in changes if name not in changeable]
-    if refused:
-        raise UserError(
-            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
-        )
+    changes = check_changes(changes, keys, changeable)
     conf = configs_class()
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
     if recorded["data.dataset"] == "auto":  # what it came to then is what it is now

@@ -13,8 +13,8 @@ from convmixer.errors import UserError
 from convmixer.evaluation import evaluate
 from convmixer.keys import keys_of
 from convmixer.model.interchange import load_weights
-from convmixer.overrides import check, split_assignments
-from convmixer.session import final_weights, reopen
+from convmixer.overrides import split_assignments
+from convmixer.session import check_changes, final_weights, reopen
 from convmixer.tracking.runs import run
 from convmixer.training import checkpoints
 from convmixer.training.hardware import keep_freed_memory
@@ -64,11 +64,7 @@ def _from_run(configs_class: type[Configs], reference: str, changes: Mapping[str
 
 def _from_file(configs_class: type[Configs], path: Path, changes: Mapping[str, str]) -> Parts:
     weights, metadata = load_weights(path)
-    keys = keys_of(configs_class)
-    checked = check(changes, keys, "command line")
-    refused = [name for name in checked if name not in CHANGEABLE]
-    if refused:
-        raise UserError(f"command line: {refused[0]} can't be changed, only {', '.join(CHANGEABLE)}")
+    checked = check_changes(changes, keys_of(configs_class), CHANGEABLE)
     recorded = metadata["summary"]["configs"] | {"device": "auto", "data.path": None}
     conf = configs_class()
     conf.override(checked, recorded)

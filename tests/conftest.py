@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from convmixer.cli import main
 from convmixer.tracking.run_folder import read_log
 
 # Processes started by tests train tiny networks, several at a time: more threads would only get in each other's way.
@@ -67,6 +68,29 @@ def tiny_run_overrides(tiny: Path) -> list[str]:
         "train_batch_size=32",
         "epochs=3",
     ]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to be in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
+    """What a command that is wrong says: one short line on stderr, with exit status 2. In this process, to be quick."""
+
+    def run(arguments: list[str]) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(arguments=arguments)
+        errors = capsys.readouterr().err
+        assert end.value.code == 2
+        assert errors.startswith("error: ") and errors.count("\n") == 1
+        assert len(errors) < 600
+        return errors
+
+    return run
 
 
 @pytest.fixture

@@ -79,8 +79,8 @@ class DepthWiseConv(nn.Conv2d):
     """One k x k filter for each channel; height and width stay as they are.
 
     k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at
-    the right. The bias is added by itself: on a CPU the gradient of a convolution's own bias costs
-    about a fifth of the convolution's backward pass, and that of a sum next to nothing.
+    the right. The bias is added by itself: on a CPU the gradient of a convolution's own bias is
+    slow beside that of a sum.
     """
 
     def __init__(self, d_model: int, kernel_size: int) -> None:
