@@ -42,7 +42,7 @@ class Trained:
     summary: dict[str, Any]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `[batch, height, width, channels]` to what the model takes: float32 `[batch, channels, height, width]`."""
+        """uint8 `[batch, height, width, channels]` to the model's input: float32 `[batch, channels, height, width]`."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
         return ((images.float() / 255 - mean) / std.clamp(min=1e-6)).permute(0, 3, 1, 2)
 
