@@ -7,15 +7,19 @@ import torch
 from torch import Tensor
 
 from convmixer.data.augmentation import Augmentation, random_seed
+from convmixer.data.augmentation.mixing import mix_labels, partners
 from convmixer.data.datasets import Dataset, Split
 
 Batch = tuple[Tensor, Tensor]
+
+PIXELS_AT_ONCE = 2**19  # 512 images of 32x32; more no longer fit into a CPU's caches
 
 
 class Batches:
     """The batches of a split: float32 images `[batch, channels, height, width]`, channels_last, int64 labels `[batch]`.
 
     Every image comes once an epoch; the last batch may be smaller. With `seed` the order is shuffled, anew each epoch.
+    Where the augmentation mixes images, labels are probabilities, float32 `[batch, n_classes]`.
     """
 
     def __init__(
@@ -26,6 +30,7 @@ class Batches:
         device: torch.device,
         seed: int | None = None,
         augmentation: Augmentation | None = None,
+        n_classes: int | None = None,
     ) -> None:
         self.images = split.images.to(device)
         self.labels = split.labels.to(device)
@@ -33,8 +38,11 @@ class Batches:
         self.device = device
         self.seed = seed
         self.augmentation = augmentation
-        self.mean = torch.tensor(dataset.mean, device=device) * 255
-        self.scale = 1 / (torch.tensor(dataset.std, device=device).clamp(min=1e-6) * 255)
+        self.n_classes = n_classes or len(dataset.classes)
+        # A whole row of pixels of each: arithmetic on rows is vectorised, that on three channels is not.
+        width = split.images.shape[2]
+        self.mean = (torch.tensor(dataset.mean, device=device) * 255).repeat(width)
+        self.scale = (1 / (torch.tensor(dataset.std, device=device).clamp(min=1e-6) * 255)).repeat(width)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -47,21 +55,47 @@ class Batches:
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         order = self.order(epoch)
-        draws = self.augmentation.draws(epoch, self.device) if self.augmentation else {}
-        for start in range(first * self.batch_size, self.n_images, self.batch_size):
-            index = order[start : start + self.batch_size]
-            images = self.images[index]
-            if self.augmentation:
-                images = self.augmentation(images, index, draws)
-            yield self.normalise(images), self.labels[index]
+        draws = self.augmentation.draws(epoch) if self.augmentation else {}
+        others = partners(order)
+        size = self.batch_size * self._batches_at_once()
+        for start in range(first * self.batch_size, self.n_images, size):
+            part = slice(start, start + size)
+            if self.augmentation and self.augmentation.mixing:
+                images, labels = self._mixed(order[part], others[part], draws)
+            else:
+                images, labels = self._pick(order[part], draws)
+            images = self.normalise(images)
+            yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
+
+    def _batches_at_once(self) -> int:
+        """As many as it takes for an operation's arithmetic, not its call, to be what takes time."""
+        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.images[0, ..., 0].numel()))
+
+    def _pick(self, index: Tensor, draws: dict[str, Tensor]) -> Batch:
+        """Images, augmented but not normalised, and labels of the data set's `index`, `[batch]`."""
+        there = index.to(self.device, non_blocking=True)
+        images = self.images.index_select(0, there)
+        if self.augmentation:
+            images = self.augmentation(images, index, draws)
+        return images, self.labels.index_select(0, there)
+
+    def _mixed(self, index: Tensor, others: Tensor, draws: dict[str, Tensor]) -> Batch:
+        """The same, each mixed with the one at `others`, which is augmented by its own draws."""
+        both, place = torch.cat([index, others]).unique(return_inverse=True)
+        images, labels = self._pick(both, draws)
+        own, other = place.to(self.device, non_blocking=True).chunk(2)
+        images, other_images = images.index_select(0, own), images.index_select(0, other)
+        images, share = self.augmentation.mixing(images, other_images, draws["mixing"][index])
+        return images, mix_labels(labels[own], labels[other], share, self.n_classes)
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `[batch, height, width, channels]` to float32 `[batch, channels, height, width]`, channels_last."""
-        return images.float().sub_(self.mean).mul_(self.scale).permute(0, 3, 1, 2)
+        """Levels `[batch, height, width, channels]` to float32 `[batch, channels, height, width]`, channels_last."""
+        rows = images.flatten(2).float().sub(self.mean).mul_(self.scale)
+        return rows.view(images.shape).permute(0, 3, 1, 2)
 
     def order(self, epoch: int) -> Tensor:
-        """The images' numbers in the order of an epoch: `[n]`."""
+        """The images' numbers in the order of an epoch: `[n]`, on the host."""
         if self.seed is None:
-            return torch.arange(self.n_images, device=self.device)
+            return torch.arange(self.n_images)
         generator = torch.Generator().manual_seed(random_seed(self.seed, epoch, "order"))
-        return torch.randperm(self.n_images, generator=generator).to(self.device)
+        return torch.randperm(self.n_images, generator=generator)

@@ -1,23 +1,22 @@
 """Any tree of images, a folder or a .zip, as a data set: decoded once, in threads, and kept in a cache."""
 
-import io
 import logging
 import os
-import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from convmixer.data import cache
+from convmixer.data.image_files import READER, Size, check_channels, read_image, ready_for_threads, what_is_wrong
 from convmixer.data.splits import Dataset, Split, measured
 from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, open_tree
 from convmixer.errors import UserError
 
-MAX_PIXELS = 64_000_000
 CHUNK = 256  # images per task: threads hand over seldom enough for it not to cost
 
 log = logging.getLogger("convmixer")
@@ -27,7 +26,7 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Data
     """The images under `path`: `train/<class>/*` and `test/<class>/*`, a folder or a .zip of one.
 
     Classes are the sorted folders of `train`; images lie directly in them, of the kinds in `trees.EXTENSIONS`. Hidden
-    files are passed over. Grey, palette and transparent images become RGB, transparency being dropped.
+    files are passed over. Every image becomes RGB as `read_image` does it.
 
     Args:
         image_size: every image is brought to this height and width: its short side is scaled, smoothly, and the middle
@@ -41,35 +40,41 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Data
     listing = tree.listing()
     _check(path, listing)
     name = path.name if isinstance(tree, Folder) else path.stem
-    fingerprint = cache.fingerprint(tree.stamp, listing, image_size)
+    fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size)
     dataset = cache.load(cache_folder, name, fingerprint)
     if dataset is None:
-        with warnings.catch_warnings():
-            # Pillow warns of large images; those that are too large are an error here already.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            dataset = _decode(tree, name, listing, image_size)
+        with ready_for_threads():
+            dataset = _decode(tree, name, listing, image_size and (image_size, image_size))
         cache.save(cache_folder, fingerprint, f"{path} at size {image_size}", dataset)
     return dataset
 
 
-def read_image(data: bytes, image_size: int | None) -> NDArray[np.uint8]:
-    """Decode one image file: uint8 `[height, width, 3]`, turned upright, scaled as `image_folder` does.
+def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, int]) -> Split:
+    """Images to measure a network on: `<class>/*`, or the `test/<class>/*` of a tree; a folder or a .zip of one.
+
+    Args:
+        classes: those that the network knows, by label. There may be images of some of them only.
+        shape: height, width and channels that the network takes; images of another size are brought to it.
 
     Raises:
-        UserError: more than 64 megapixels, or more than 8 bits per channel.
-        Exception: what the decoder of that format raises for a broken file.
+        UserError: there are no such images, a class is unknown or empty, or an image cannot be read.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-        if image.mode.startswith(("I", "F")):
-            raise UserError("more than 8 bits per channel: expected an 8-bit image")
-        if "exif" in image.info:
-            image = ImageOps.exif_transpose(image)
-        image = image.convert("RGB")
-        if image_size is not None and image.size != (image_size, image_size):
-            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BICUBIC)
-        return np.asarray(image)
+    check_channels(shape[2])
+    tree = open_tree(path)
+    found = tree.labelled()
+    if not found:
+        raise UserError(f"{path} holds no images: expected <class>/* or test/<class>/*")
+    for name, images in sorted(found.items()):
+        if name not in classes:
+            nearest = get_close_matches(name, classes, n=1) or [", ".join(classes)]
+            raise UserError(f"{path}: the network knows no class {name!r}, expected a folder named {nearest[0]}")
+        if not images:
+            raise _empty(f"{path}/{name}")
+    names = [image for name in sorted(found) for image in found[name]]
+    labels = [classes.index(name) for name in sorted(found) for _ in found[name]]
+    with ready_for_threads():
+        images = _decode_all(tree, names, shape[:2], shape)
+    return Split(torch.from_numpy(images), torch.tensor(labels))
 
 
 def _check(path: Path, listing: Listing) -> None:
@@ -85,19 +90,23 @@ def _check(path: Path, listing: Listing) -> None:
     for split in SPLITS:
         for name in sorted(train):
             if not listing[split][name]:
-                kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-                raise UserError(f"{path}/{split}/{name} is empty: expected images ({kinds})")
+                raise _empty(f"{path}/{split}/{name}")
 
 
-def _decode(tree: Folder | Archive, name: str, listing: Listing, image_size: int | None) -> Dataset:
+def _empty(folder: str) -> UserError:
+    kinds = " ".join(kind[1:] for kind in EXTENSIONS)
+    return UserError(f"{folder} is empty: expected images ({kinds})")
+
+
+def _decode(tree: Folder | Archive, name: str, listing: Listing, size: Size | None) -> Dataset:
     classes = tuple(sorted(listing["train"]))
     names = {split: [f"{split}/{c}/{file}" for c in classes for file in sorted(listing[split][c])] for split in SPLITS}
     total = sum(map(len, names.values()))
     log.info("decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path)
-    shape = _read(tree, names["train"][0], image_size).shape
+    shape = _read(tree, names["train"][0], size, 3).shape
     splits = []
     for split in SPLITS:
-        images = _decode_all(tree, names[split], image_size, shape)
+        images = _decode_all(tree, names[split], size, shape)
         counts = torch.tensor([len(listing[split][c]) for c in classes])
         labels = torch.arange(len(classes)).repeat_interleave(counts)
         splits.append(Split(torch.from_numpy(images), labels))
@@ -105,14 +114,14 @@ def _decode(tree: Folder | Archive, name: str, listing: Listing, image_size: int
 
 
 def _decode_all(
-    tree: Folder | Archive, names: list[str], image_size: int | None, shape: tuple[int, ...]
+    tree: Folder | Archive, names: list[str], size: Size | None, shape: tuple[int, int, int]
 ) -> NDArray[np.uint8]:
     """uint8 `[len(names), *shape]`. The first image in order that is wrong is the one named."""
     images = np.empty((len(names), *shape), np.uint8)
 
     def decode(start: int) -> None:
         for index in range(start, min(start + CHUNK, len(names))):
-            image = _read(tree, names[index], image_size)
+            image = _read(tree, names[index], size, shape[2])
             if image.shape != shape:
                 raise UserError(
                     f"{tree.path}/{names[index]} is {_pixels(image.shape)}, the first image {_pixels(shape)}: "
@@ -126,13 +135,11 @@ def _decode_all(
     return images
 
 
-def _read(tree: Folder | Archive, name: str, image_size: int | None) -> NDArray[np.uint8]:
+def _read(tree: Folder | Archive, name: str, size: Size | None, channels: int) -> NDArray[np.uint8]:
     try:
-        return read_image(tree.read(name), image_size)
-    except UnidentifiedImageError as problem:
-        raise UserError(f"{tree.path}/{name} is not an image") from problem
+        return read_image(tree.read(name), size, channels)
     except Exception as problem:  # a decoder given broken bytes may raise anything at all
-        raise UserError(f"{tree.path}/{name} cannot be used: {problem}") from problem
+        raise UserError(f"{tree.path}/{name} {what_is_wrong(problem)}") from problem
 
 
 def _pixels(shape: tuple[int, ...]) -> str:

@@ -7,6 +7,7 @@ import os
 import stat
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from convmixer.errors import UserError
@@ -30,7 +31,7 @@ def open_tree(path: Path) -> "Folder | Archive":
     if path.is_dir():
         return Folder(path)
     if not path.exists():
-        raise UserError(f"data.path={path}: no such folder or .zip")
+        raise UserError(f"{path}: no such folder or .zip")
     return Archive(path)
 
 
@@ -40,6 +41,14 @@ def _is_image(name: str) -> bool:
 
 def _nested(where: object) -> UserError:
     return UserError(f"{where}: a folder inside a class; expected its images directly in <class>/")
+
+
+@contextmanager
+def _faults_named() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise UserError(f"{problem.filename} cannot be read: {problem.strerror}") from problem
 
 
 class Folder:
@@ -57,18 +66,27 @@ class Folder:
         Raises:
             UserError: a link out of the tree, a folder inside a class, or a folder that cannot be read.
         """
-        try:
-            return {
-                split.name: {c.name: self._images(c) for c in self._entries(split) if c.is_dir()}
-                for split in self._entries(self.path)
-                if split.name in SPLITS and split.is_dir()
-            }
-        except OSError as problem:
-            raise UserError(f"{problem.filename} cannot be read: {problem.strerror}") from problem
+        with _faults_named():
+            splits = [s for s in self._entries(self.path) if s.name in SPLITS and s.is_dir()]
+            return {split.name: self._classes(split) for split in splits}
+
+    def labelled(self) -> dict[str, list[str]]:
+        """The names, as `read` takes them, of each class's images: of `test/` where there is one, else of all.
+
+        Raises:
+            UserError: as `listing`.
+        """
+        with _faults_named():
+            top = "test/" if (self.path / "test").is_dir() else ""
+            classes = self._classes(self.path / top)
+        return {name: [f"{top}{name}/{file}" for file in sorted(files)] for name, files in classes.items()}
 
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`."""
         return (self.path / name).read_bytes()
+
+    def _classes(self, folder: Path | os.DirEntry[str]) -> dict[str, dict[str, tuple[int, int]]]:
+        return {entry.name: self._images(entry) for entry in self._entries(folder) if entry.is_dir()}
 
     def _images(self, folder: os.DirEntry[str]) -> dict[str, tuple[int, int]]:
         images = {}
@@ -110,18 +128,38 @@ class Archive:
             UserError: a member that is encrypted, walks out of the tree or is far larger than it looks, or a folder
                 inside a class.
         """
-        members = [info for info in self.zip.infolist() if not _is_clutter(info.filename)]
-        for info in members:
-            _refuse_hostile(self.path, info)
+        members = self._members()
         self.top = _single_top([info.filename for info in members])
         listing: Listing = {}
         for info in members:
             self._list(info, listing)
         return listing
 
+    def labelled(self) -> dict[str, list[str]]:
+        """The names, as `read` takes them, of each class's images: of `test/` where there is one, else of all.
+
+        Raises:
+            UserError: as `listing`, or class folders that are not side by side.
+        """
+        paths = [PurePosixPath(info.filename) for info in self._members() if _is_image(info.filename)]
+        paths = [path for path in paths if "test" in path.parts[:-2]] or paths
+        tops = {path.parent.parent for path in paths if len(path.parts) > 1}
+        if len(tops) > 1:
+            raise UserError(f"{self.path}: expected <class>/* or test/<class>/*, with all classes side by side")
+        classes: dict[str, list[str]] = {}
+        for path in sorted(path for path in paths if len(path.parts) > 1):
+            classes.setdefault(path.parent.name, []).append(str(path))
+        return classes
+
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`, checked against the zip's own checksum."""
         return self.zip.read(self.top + name)
+
+    def _members(self) -> list[zipfile.ZipInfo]:
+        members = [info for info in self.zip.infolist() if not _is_clutter(info.filename)]
+        for info in members:
+            _refuse_hostile(self.path, info)
+        return members
 
     def _list(self, info: zipfile.ZipInfo, listing: Listing) -> None:
         split, *rest = info.filename.removeprefix(self.top).split("/")

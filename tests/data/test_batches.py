@@ -5,6 +5,8 @@ import torch
 from torchvision.transforms import v2
 
 from convmixer.data.augmentation import Augmentation
+from convmixer.data.augmentation.crops import Translate
+from convmixer.data.augmentation.flips import Flip
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
 from convmixer.data.splits import measured
@@ -39,7 +41,7 @@ def test_every_image_comes_once_an_epoch_in_another_order_each(dataset) -> None:
 
 
 def test_an_epoch_can_be_begun_in_its_middle(dataset) -> None:
-    shuffled = batches(dataset, seed=3, augmentation=Augmentation(["flip"], 0, 3, 50))
+    shuffled = batches(dataset, seed=3, augmentation=Augmentation({"flip": Flip()}, 3, 50))
     whole = list(shuffled.epoch(1))
     rest = list(shuffled.epoch(1, first=2))
     assert len(rest) == 2
@@ -50,7 +52,7 @@ def test_the_batch_size_does_not_change_what_is_seen(dataset) -> None:
     """Same order and same augmented pixels, however an epoch is cut."""
 
     def pixels(size: int) -> torch.Tensor:
-        augmentation = Augmentation(["translate", "flip"], 2, 3, 50)
+        augmentation = Augmentation({"translate": Translate(2), "flip": Flip()}, 3, 50)
         return torch.cat([x for x, _ in batches(dataset, size, seed=3, augmentation=augmentation).epoch(4)])
 
     assert torch.equal(pixels(7), pixels(50))

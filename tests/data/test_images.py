@@ -131,8 +131,8 @@ def overwrite(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
 
 
-def sixteen_bits(path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(path)
+def thirty_two_bits(path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(path, "tiff")
 
 
 def oversized(path: Path) -> None:
@@ -155,7 +155,7 @@ FAULTS = {
     "empty image": (lambda t: (t / "test/dog/1.png").write_text(""), r"test/dog/1\.png is not an image"),
     "cut image": (lambda t: overwrite(t / "test/dog/1.png", 50), r"test/dog/1\.png cannot be used"),
     "too many pixels": (lambda t: oversized(t / "test/dog/1.png"), r"test/dog/1\.png.*10000x10000 pixels, more than"),
-    "16 bits": (lambda t: sixteen_bits(t / "test/dog/1.png"), r"test/dog/1\.png.*more than 8 bits"),
+    "32 bits": (lambda t: thirty_two_bits(t / "test/dog/1.png"), r"test/dog/1\.png.*expected 8 or 16"),
 }
 
 

@@ -1,0 +1,73 @@
+"""Operations by name, and what they do to the batches of a data set."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from convmixer.data.augmentation.crops import ResizedCrop, Translate
+from convmixer.data.augmentation.erasing import Cutout, Erasing
+from convmixer.data.augmentation.flips import AlternatingFlip, Flip
+from convmixer.data.augmentation.jitter import Jitter
+from convmixer.data.augmentation.mixing import Mixing
+from convmixer.data.augmentation.operation import Operation
+from convmixer.data.augmentation.randaugment import CHOICE_SETS, RandAugment
+from convmixer.data.splits import Dataset
+
+# How each is made from the experiment's `augment.` keys.
+OPERATIONS: dict[str, Callable[[Any, Dataset], Operation]] = {
+    "translate": lambda keys, data: Translate(keys.translate),
+    "flip": lambda keys, data: Flip(),
+    "alternating_flip": lambda keys, data: AlternatingFlip(),
+    "resized_crop": lambda keys, data: ResizedCrop(tuple(keys.resized_crop_scale), tuple(keys.resized_crop_ratio)),
+    "randaugment": lambda keys, data: RandAugment(
+        CHOICE_SETS[keys.randaugment_set](data.mean, *data.train.images.shape[1:3]),
+        keys.randaugment_ops,
+        keys.randaugment_magnitude,
+        keys.randaugment_std,
+    ),
+    "jitter": lambda keys, data: Jitter(keys.jitter),
+    "erasing": lambda keys, data: Erasing(
+        keys.erasing, keys.erasing_fill == "noise", _levels(data.mean), _levels(data.std)
+    ),
+    "cutout": lambda keys, data: Cutout(keys.cutout, _levels(data.mean)),
+}
+MIXING = ("mixup", "cutmix")  # come after all operations: two finished images are mixed
+
+
+def _levels(channels: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(255 * channel for channel in channels)
+
+
+class Augmentation:
+    """Operations, applied in the order given, to the batches of a data set of `n` images; mixing, if any, last."""
+
+    def __init__(self, operations: Mapping[str, Operation], seed: int, n: int, mixing: Mixing | None = None) -> None:
+        self.operations = dict(operations)
+        self.seed = seed
+        self.n = n
+        self.mixing = mixing
+
+    @classmethod
+    def of(cls, keys: Any, data: Dataset, seed: int, n: int) -> "Augmentation":
+        """What an experiment's `augment.` keys say."""
+        operations = {name: OPERATIONS[name](keys, data) for name in keys.ops if name in OPERATIONS}
+        alphas = {name: getattr(keys, name) if name in keys.ops else None for name in MIXING}
+        mixing = Mixing(**alphas, cutmix_share=keys.cutmix_share) if any(alphas.values()) else None
+        return cls(operations, seed, n, mixing)
+
+    def draws(self, epoch: int) -> dict[str, Tensor]:
+        """An epoch's draws for every image, by operation, on the host: `[n, columns]` each."""
+        draws = {name: operation.draw(self.n, self.seed, epoch, name) for name, operation in self.operations.items()}
+        return draws | ({"mixing": self.mixing.draw(self.n, self.seed, epoch)} if self.mixing else {})
+
+    def __call__(self, images: Tensor, index: Tensor, draws: dict[str, Tensor]) -> Tensor:
+        """Augment, without mixing.
+
+        Args:
+            images: uint8 or float `[batch, height, width, channels]`.
+            index: which of the data set's they are, `[batch]`, on the host.
+        """
+        for name, operation in self.operations.items():
+            images = operation(images, draws[name][index])
+        return images
