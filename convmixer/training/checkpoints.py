@@ -6,7 +6,6 @@ place that follows everything else, so `torch.load` opens it as it is and one fi
 
 import hashlib
 import io
-import os
 import pickle
 import struct
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from convmixer.errors import UserError
+from convmixer.whole_files import write_atomically
 
 FORMAT = 1
 _COMMENT_LENGTH = struct.Struct("<H")  # the last field of a zip archive, 0 where there is no comment
@@ -32,20 +32,6 @@ def save(path: Path, state: dict[str, Any]) -> None:
     archive = buffer.getvalue()[: -_COMMENT_LENGTH.size]
     digest = hashlib.sha256(archive).hexdigest().encode()
     write_atomically(path, archive + _COMMENT_LENGTH.pack(len(digest)) + digest)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by `content` in one step that survives a kill or a power cut."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the training runs on: the choice of the device, a line about it, and the CPU's allocator."""
+"""What the training runs on: the choice of device and precision, a line about it, and the CPU's allocator."""
 
 import ctypes
 import platform
@@ -34,6 +34,23 @@ def available_devices() -> list[str]:
     return [*cuda, *mps, "cpu"]
 
 
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """'auto' (16 bits on CUDA, else float32), 'float32', 'bfloat16' or 'float16'.
+
+    Raises UserError for one that `device` does not compute in.
+    """
+    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if name == "auto":
+        if device.type != "cuda":
+            return torch.float32
+        return torch.bfloat16 if has_bfloat16 else torch.float16
+    if name == "float16" and device.type == "cpu":
+        raise UserError("precision=float16 needs a GPU; a CPU takes float32 or bfloat16")
+    if name == "bfloat16" and not has_bfloat16:
+        raise UserError("precision=bfloat16 is not supported by this GPU; float16 is")
+    return getattr(torch, name)
+
+
 def describe_device(device: torch.device) -> str:
     """One line: the name, and the threads in use or the memory in GiB."""
     if device.type == "cuda":
@@ -64,3 +81,11 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     # No block gets a mapping of its own, and the free end of the heap is never given back.
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
+
+
+def give_back_freed_memory() -> None:
+    """The opposite, once: what PyTorch and the C library keep of freed memory goes back to the system."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)

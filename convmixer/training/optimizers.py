@@ -1,7 +1,12 @@
 """Optimizers and how a model's parameters are grouped for them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
+
+from convmixer.errors import UserError
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
@@ -19,6 +24,26 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_bias
     return [group for group in groups if group["params"]]
 
 
+def faster_norm_biases(groups: list[dict], model: nn.Module, learning_rate: float, factor: float) -> list[dict]:
+    """The groups with BatchNorm's biases in groups of their own, at `factor` times the learning rate.
+
+    Their decay stays as it is. Source: KellerJordan/cifar10-airbench, airbench94.py, `bias_scaler` (64 there, for SGD).
+    """
+    if factor == 1:
+        return groups
+    biases = {id(module.bias) for module in model.modules() if isinstance(module, nn.BatchNorm2d)}
+    slow = [group | {"params": [p for p in group["params"] if id(p) not in biases]} for group in groups]
+    fast = [
+        {
+            "params": [p for p in group["params"] if id(p) in biases],
+            "lr": learning_rate * factor,
+            "weight_decay": group["weight_decay"] / factor,
+        }
+        for group in groups
+    ]
+    return [group for group in slow + fast if group["params"]]
+
+
 def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: float) -> torch.optim.AdamW:
     """AdamW (arXiv 1711.05101), fused on CPU and CUDA."""
     fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
@@ -28,3 +53,83 @@ def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: flo
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:
     """SGD with Nesterov momentum (plain SGD when `momentum` is 0)."""
     return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Muon on the point-wise weights, AdamW on everything else, as one optimizer.
+
+    Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, by `torch.optim.Muon`;
+    as there, the first and the last layer are AdamW's. Muon takes matrices, so the weight `[out, in, 1, 1]` of a 1x1
+    convolution is handed over as a view of it, `[out, in]`.
+
+    Args:
+        groups: all parameters, as AdamW takes them; those of `matrices` are taken out of them.
+        matrices: the weights for Muon.
+        muon_learning_rate: Muon's; a multiple of about 1 of the matrix with singular values 1 that is its update.
+
+    Raises:
+        UserError: there are no `matrices`.
+    """
+
+    def __init__(
+        self,
+        groups: list[dict],
+        matrices: list[nn.Parameter],
+        learning_rate: float,
+        muon_learning_rate: float,
+        muon_weight_decay: float,
+        betas: list[float],
+        eps: float,
+    ) -> None:
+        if not matrices:
+            raise UserError(
+                "overrides: optimizer.optimizer=Muon needs layers with 1x1 convolutions of 2 or more channels"
+            )
+        ids = {id(p) for p in matrices}
+        rest = [group | {"params": [p for p in group["params"] if id(p) not in ids]} for group in groups]
+        self.adamw = adamw([group for group in rest if group["params"]], learning_rate, betas, eps)
+        self.muon = torch.optim.Muon(
+            [nn.Parameter(_matrix(weight)) for weight in matrices],
+            lr=muon_learning_rate,
+            weight_decay=muon_weight_decay,
+        )
+        muon_group = {"params": matrices, "lr": muon_learning_rate}
+        super().__init__([*map(dict, self.adamw.param_groups), muon_group], {"lr": learning_rate})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:
+        """One update, at the learning rates that the groups of this optimizer have now."""
+        for group, inner in zip(self.param_groups, self.adamw.param_groups + self.muon.param_groups, strict=True):
+            inner["lr"] = group["lr"]
+        views = self.muon.param_groups[0]["params"]
+        for view, weight in zip(views, self.param_groups[-1]["params"], strict=True):
+            view.data = _matrix(weight)
+            view.grad = None if weight.grad is None else weight.grad.reshape(view.shape)
+        self.adamw.step()
+        self.muon.step()
+        for view in views:
+            view.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of both."""
+        return {"adamw": self.adamw.state_dict(), "muon": self.muon.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from `state_dict()`."""
+        self.adamw.load_state_dict(state_dict["adamw"])
+        self.muon.load_state_dict(state_dict["muon"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy holds; torch's optimizers leave out what they don't know."""
+        return super().__getstate__() | {"adamw": self.adamw, "muon": self.muon}
+
+
+def _matrix(weight: torch.Tensor) -> torch.Tensor:
+    """`[out, in, 1, 1]` or `[out, in]` as `[out, in]`, in the same memory."""
+    return weight.detach().view(weight.shape[:2])
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
+    """The weights of 1x1 convolutions and linear maps between the first and the last layer of a ConvMixer."""
+    weights = [p for p in getattr(model, "conv_mixer_layers", model).parameters() if p.requires_grad]
+    return [p for p in weights if p.ndim in (2, 4) and min(p.shape[:2]) > 1 and all(n == 1 for n in p.shape[2:])]

@@ -29,3 +29,12 @@ def cosine(fraction: float) -> float:
 def constant(fraction: float) -> float:
     """The configured learning rate throughout."""
     return 1.0
+
+
+def trapezoid(fraction: float) -> float:
+    """Linear warm-up over the first 5 %, the configured rate, then linearly down to 0 over the last 20 %.
+
+    Source: "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (arXiv 2405.18392), whose
+    cool-down of 20 % this is; the warm-up is `cosine`'s.
+    """
+    return min(fraction / 0.05, 1.0, (1 - fraction) / 0.2)

@@ -29,7 +29,7 @@ def _devices(trainer: Trainer) -> list[torch.device]:
 
 
 def _copy(trainer: Trainer) -> Trainer:
-    model, optimizer = copy.deepcopy((trainer.model, trainer.optimizer))
+    model, optimizer, average = copy.deepcopy((trainer.model, trainer.optimizer, trainer.average))
     return Trainer(
         model,
         optimizer,
@@ -41,6 +41,9 @@ def _copy(trainer: Trainer) -> Trainer:
         gradient_clip=trainer.gradient_clip,
         precision=trainer.precision,
         compile_model=trainer.compile_model,
+        micro_batch_size=trainer.micro_batch_size,
+        stochastic_depth=trainer.stochastic_depth,
+        average=average,
     )
 
 
@@ -65,7 +68,7 @@ def _seconds_of_validation(trainer: Trainer) -> float:
     if trainer.valid is None:
         return 0.0
     started = time.perf_counter()
-    evaluate(trainer.model, trainer.valid, trainer.autocast())
+    evaluate(trainer.evaluated_model, trainer.valid, trainer.autocast())
     return time.perf_counter() - started
 
 

@@ -13,7 +13,9 @@ from torch.nn import functional as F
 from convmixer.data.batches import Batch, Batches
 from convmixer.errors import TrainingFault
 from convmixer.evaluation import evaluate
+from convmixer.training.averaging import AveragedWeights
 from convmixer.training.schedules import Schedule
+from convmixer.training.stochastic_depth import StochasticDepth
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
 
@@ -45,6 +47,8 @@ class Trainer:
     Args:
         precision: the autocast type; float32 means no autocast.
         compile_model: train through `torch.compile`.
+        micro_batch_size: images that go through the network at once, where a batch goes in parts.
+        average: of the model's weights; it is what gets validated, and saved as `model`.
     """
 
     def __init__(
@@ -59,6 +63,9 @@ class Trainer:
         gradient_clip: float | None = None,
         precision: torch.dtype = torch.float32,
         compile_model: bool = False,
+        micro_batch_size: int | None = None,
+        stochastic_depth: StochasticDepth | None = None,
+        average: AveragedWeights | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -74,14 +81,24 @@ class Trainer:
             self.device.type, enabled=precision is torch.float16 and self.device.type == "cuda"
         )
         self.compile_model = compile_model
-        self.forward: Callable[[Tensor], Tensor] = torch.compile(model) if compile_model else model
+        self.forward: Callable[..., Tensor] = torch.compile(model) if compile_model else model
+        self.micro_batch_size = micro_batch_size
+        self.stochastic_depth = stochastic_depth
+        self.average = average
         self.learning_rates = [group["lr"] for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
+        self.warm_up_seconds = 0.0  # of it, the first update of each attempt
+        self._is_cold = True
         self.best_accuracy = -1.0
         self._interval = self._zeros()
         self._epoch_sums = self._zeros()
         self._interval_started = 0.0
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """The network that is validated and tested: the average, where there is one."""
+        return self.average.model if self.average else self.model
 
     @property
     def steps_per_epoch(self) -> int:
@@ -123,7 +140,7 @@ class Trainer:
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
-            self.train_step(batch)
+            self._warm_up(batch) if self._is_cold else self.train_step(batch)
             observer.stepped(self)
             ended = number == self.steps_per_epoch or self.step == self.total_steps
             if number % save_every == 0 or ended:
@@ -139,17 +156,54 @@ class Trainer:
         """One update. Loss and accuracy are summed on the device; nothing waits for it."""
         images, labels = batch
         self._set_learning_rate()
-        with self.autocast():
-            logits = self.forward(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss, logits = self._backward(images, labels)
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        self._add(loss.detach(), logits.detach(), labels, norm)
+        if self.average:
+            self.average.update(self.step)
+        self._add(loss, logits, labels, norm)
+
+    def _warm_up(self, batch: Batch) -> None:
+        """The first update of an attempt, timed by itself: it compiles, allocates and chooses kernels."""
+        started = time.perf_counter()
+        self.train_step(batch)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.warm_up_seconds += time.perf_counter() - started
+        self._is_cold = False
+
+    def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of the mean loss in the parameters, from one part of the batch after another.
+
+        Returns:
+            That loss, and the logits `[batch, n_classes]`.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        n = len(labels)
+        size = self.micro_batch_size or n
+        scales = self._residual_scales(n)
+        losses, logits = [], []
+        for part in map(slice, range(0, n, size), range(size, n + size, size)):
+            extra = [] if scales is None else [scales[:, part]]
+            with self.autocast():
+                logits.append(self.forward(images[part], *extra))
+                loss = F.cross_entropy(logits[-1], labels[part], label_smoothing=self.label_smoothing)
+            if size < n:
+                loss = loss * (len(logits[-1]) / n)
+            self.scaler.scale(loss).backward()
+            logits[-1] = logits[-1].detach()
+            losses.append(loss.detach())
+        return torch.stack(losses).sum(), torch.cat(logits)
+
+    def _residual_scales(self, n: int) -> Tensor | None:
+        """`[n_layers, n]` for the next batch."""
+        if self.stochastic_depth is None:
+            return None
+        first = self.step % self.steps_per_epoch * self.train.batch_size
+        return self.stochastic_depth.scales(self.epoch, first, n)
 
     def autocast(self) -> AbstractContextManager:
         if self.precision is torch.float32:
@@ -166,7 +220,8 @@ class Trainer:
         return torch.zeros(4, device=self.device)
 
     def _add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        hits = (logits.argmax(1) == labels).float().mean()
+        classes = labels if labels.dim() == 1 else labels.argmax(1)  # of a mixed image: the larger share's
+        hits = (logits.argmax(1) == classes).float().mean()
         means = torch.stack([loss.float(), hits, torch.ones_like(hits), norm.float()])
         self._interval += means * len(labels)
 
@@ -206,7 +261,7 @@ class Trainer:
         values = {"loss.train": loss / count, "accuracy.train": hits / count}
         values["time.images_per_second"] = count / elapsed
         if self.valid is not None:
-            loss, accuracy = evaluate(self.model, self.valid, self.autocast())
+            loss, accuracy = evaluate(self.evaluated_model, self.valid, self.autocast())
             values |= {"loss.valid": loss, "accuracy.valid": accuracy}
         return values
 
@@ -215,8 +270,10 @@ class Trainer:
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "warm_up_seconds": self.warm_up_seconds,
             "best_accuracy": self.best_accuracy,
-            "model": self.model.state_dict(),
+            "model": self.evaluated_model.state_dict(),
+            "model_in_training": self.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "interval": self._interval,
@@ -227,11 +284,14 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict()`."""
-        self.model.load_state_dict(state["model"])
+        self.evaluated_model.load_state_dict(state["model"])
+        if self.average:
+            self.model.load_state_dict(state["model_in_training"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]
+        self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # runs of before it was kept
         self.best_accuracy = state["best_accuracy"]
         self._interval = state["interval"].to(self.device)
         self._epoch_sums = state["epoch_sums"].to(self.device)

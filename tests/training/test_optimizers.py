@@ -1,7 +1,20 @@
-"""Which parameters decay."""
+"""Which parameters decay, which are Muon's, and what an update does to them."""
 
-from convmixer.model.layers import conv_mixer
-from convmixer.training.optimizers import adamw, parameter_groups, sgd
+import copy
+
+import pytest
+import torch
+
+from convmixer.errors import UserError
+from convmixer.model.layers import ConvMixer, conv_mixer
+from convmixer.training.optimizers import (
+    MuonAndAdamW,
+    adamw,
+    faster_norm_biases,
+    hidden_matrices,
+    parameter_groups,
+    sgd,
+)
 
 
 def test_norms_and_biases_do_not_decay_unless_asked() -> None:
@@ -21,3 +34,77 @@ def test_adamw_is_fused_and_sgd_has_nesterov_momentum() -> None:
     assert adamw(groups, 0.1, [0.9, 0.99], 1e-8).defaults["fused"]
     assert sgd(groups, 0.1, 0.9).defaults["nesterov"]
     assert not sgd(groups, 0.1, 0.0).defaults["nesterov"]
+
+
+def test_biases_of_norms_may_learn_faster_and_decay_as_before() -> None:
+    model = conv_mixer(8, 1, 3, 2)
+    groups = parameter_groups(model, 0.1, decay_norms_and_biases=True)
+    assert faster_norm_biases(groups, model, 0.01, factor=1) is groups
+    slow, fast = faster_norm_biases(groups, model, 0.01, factor=64)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert {names[id(p)].rpartition(".")[2] for p in fast["params"]} == {"bias"}
+    assert len(fast["params"]) == 3 and all("norm" in names[id(p)] for p in fast["params"])
+    assert len(slow["params"]) + len(fast["params"]) == len(names)
+    assert fast["lr"] * fast["weight_decay"] == pytest.approx(0.01 * slow["weight_decay"])
+
+
+def make_muon(model: ConvMixer, weight_decay: float = 0.0) -> MuonAndAdamW:
+    groups = parameter_groups(model, weight_decay, False)
+    return MuonAndAdamW(groups, hidden_matrices(model), 0.01, 0.02, weight_decay, [0.9, 0.999], 1e-8)
+
+
+def update(model: ConvMixer, optimizer: torch.optim.Optimizer, seed: int = 0) -> None:
+    images = torch.randn(16, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
+    optimizer.zero_grad()
+    model(images).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_muon_has_the_point_wise_weights_and_adamw_all_others(patch_size: int) -> None:
+    """Also where the patch embedding is a 1x1 convolution: it is the first layer."""
+    model = conv_mixer(8, 2, 3, patch_size)
+    *others, muon = make_muon(model).param_groups
+    expected = [layer.point_wise_conv.weight for layer in model.conv_mixer_layers]
+    assert [id(p) for p in muon["params"]] == [id(p) for p in expected]
+    assert sum(len(group["params"]) for group in others) + 2 == len(list(model.parameters()))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_point_wise_weight_gets_the_update_of_torchs_muon_on_the_matrix(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    model = conv_mixer(8, 1, 3, 2).to(memory_format=memory_format)
+    weight = model.conv_mixer_layers[0].point_wise_conv.weight
+    matrix = torch.nn.Parameter(weight.detach().flatten(1).clone())
+    theirs, ours = torch.optim.Muon([matrix], lr=0.02, weight_decay=0.1), make_muon(model, weight_decay=0.1)
+    for seed in range(3):
+        update(model, ours, seed)
+        matrix.grad = weight.grad.flatten(1)
+        theirs.step()
+    assert torch.equal(weight.flatten(1), matrix)
+
+
+def test_muon_follows_the_groups_learning_rates() -> None:
+    model = conv_mixer(8, 1, 3, 2)
+    optimizer = make_muon(model)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = copy.deepcopy(model.state_dict())
+    update(model, optimizer)
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+
+
+def test_a_copy_of_model_and_muon_goes_on_by_itself() -> None:
+    model = conv_mixer(8, 1, 3, 2)
+    optimizer = make_muon(model)
+    update(model, optimizer)
+    other_model, other = copy.deepcopy((model, optimizer))
+    update(model, optimizer, seed=1)
+    assert not torch.equal(other_model.conv_mixer_layers[0].point_wise_conv.weight, hidden_matrices(model)[0])
+    update(other_model, other, seed=1)
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other_model.parameters(), strict=True))
+
+
+def test_muon_without_matrices_is_refused() -> None:
+    with pytest.raises(UserError, match="needs layers with 1x1 convolutions"):
+        make_muon(conv_mixer(1, 2, 3, 2))

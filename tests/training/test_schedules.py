@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convmixer.training.schedules import constant, cosine, paper
+from convmixer.training.schedules import constant, cosine, paper, trapezoid
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,12 @@ def test_cosine_warms_up_for_a_twentieth(fraction: float, factor: float) -> None
     assert cosine(fraction) == pytest.approx(factor)
 
 
+@pytest.mark.parametrize(("fraction", "factor"), [(0, 0), (0.025, 0.5), (0.05, 1), (0.8, 1), (0.9, 0.5), (1, 0)])
+def test_trapezoid_stays_at_the_top_until_the_last_fifth(fraction: float, factor: float) -> None:
+    assert trapezoid(fraction) == pytest.approx(factor)
+
+
 @given(st.floats(0, 1))
 def test_all_stay_between_nothing_and_the_configured_rate(fraction: float) -> None:
-    for schedule in (paper, cosine, constant):
+    for schedule in (paper, cosine, trapezoid, constant):
         assert 0 <= schedule(fraction) <= 1

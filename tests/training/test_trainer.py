@@ -2,7 +2,9 @@
 
 import contextlib
 import copy
+import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,8 +14,17 @@ from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
 from convmixer.errors import TrainingFault
 from convmixer.model.layers import conv_mixer
-from convmixer.training.optimizers import adamw, parameter_groups, sgd
-from convmixer.training.schedules import constant, paper
+from convmixer.training.averaging import AveragedWeights
+from convmixer.training.optimizers import (
+    MuonAndAdamW,
+    adamw,
+    faster_norm_biases,
+    hidden_matrices,
+    parameter_groups,
+    sgd,
+)
+from convmixer.training.schedules import constant, paper, trapezoid
+from convmixer.training.stochastic_depth import StochasticDepth
 from convmixer.training.timing import steps_in
 from convmixer.training.trainer import Trainer
 
@@ -53,17 +64,17 @@ def two_colours(n: int) -> Split:
     return Split(images, labels)
 
 
-def make_trainer(total_steps: int = 25, **options) -> Trainer:
+def make_trainer(total_steps: int = 25, device: torch.device = CPU, **options) -> Trainer:
     dataset = measured("colours", ("dark", "red"), two_colours(70), two_colours(20))
     torch.manual_seed(0)
-    model = conv_mixer(4, 1, 3, 2, n_classes=2).to(memory_format=torch.channels_last)
+    model = conv_mixer(4, 1, 3, 2, n_classes=2).to(device, memory_format=torch.channels_last)
     optimizer = options.pop("optimizer", None) or adamw(parameter_groups(model, 0.01, False), 0.02, [0.9, 0.999], 1e-8)
     return Trainer(
         model,
         optimizer,
         options.pop("schedule", paper),
-        Batches(dataset.train, dataset, 16, CPU, seed=1),
-        Batches(dataset.test, dataset, 20, CPU),
+        Batches(dataset.train, dataset, 16, device, seed=1),
+        Batches(dataset.test, dataset, 20, device),
         total_steps,
         **options,
     )
@@ -90,26 +101,95 @@ def test_training_ends_in_the_middle_of_an_epoch_where_steps_say_so() -> None:
     assert len(notes.epochs) == 2
 
 
+def with_all_options(device: torch.device = CPU) -> Trainer:
+    """Muon, an average, stochastic depth, and batches of 16 in parts of 5."""
+    plain = make_trainer(device=device)
+    model, train = plain.model, plain.train
+    groups = faster_norm_biases(parameter_groups(model, 0.01, False), model, 0.02, 4.0)
+    return Trainer(
+        model,
+        MuonAndAdamW(groups, hidden_matrices(model), 0.02, 0.02, 0.01, [0.9, 0.999], 1e-8),
+        trapezoid,
+        train,
+        plain.valid,
+        25,
+        micro_batch_size=5,
+        stochastic_depth=StochasticDepth(0.5, 1, seed=1, batches=train),
+        average=AveragedWeights(model, 0.9),
+    )
+
+
+@pytest.mark.parametrize("make", [make_trainer, with_all_options])
 @pytest.mark.parametrize("stop_at", [1, 4, 5, 13])
-def test_going_on_from_a_state_ends_with_the_same_bits_and_points(stop_at: int) -> None:
-    whole, all_notes = make_trainer(), Notes()
+def test_going_on_from_a_state_ends_with_the_same_bits_and_points(stop_at: int, make: Callable[[], Trainer]) -> None:
+    whole, all_notes = make(), Notes()
     whole.fit(all_notes)
 
-    stopped, before = make_trainer(), Notes(stop_at)
+    stopped, before = make(), Notes(stop_at)
     with contextlib.suppress(KeyboardInterrupt):
         stopped.fit(before)
-    resumed, after = make_trainer(), Notes()
+    resumed, after = make(), Notes()
     resumed.load_state_dict(before.stopped or stopped.state_dict())
     if before.stopped:
         resumed.fit(after)
 
-    for name, value in whole.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    for part in ("model", "model_in_training"):
+        for name, value in (whole.state_dict()[part] or {}).items():
+            assert torch.equal(value, resumed.state_dict()[part][name]), name
 
     def exact(notes: list[tuple[int, dict[str, float]]]) -> list:
         return [(step, {k: v for k, v in values.items() if k[:5] != "time."}) for step, values in notes]
 
     assert exact(before.saved + after.saved) == exact(all_notes.saved)
+
+
+def test_an_update_is_the_textbooks() -> None:
+    """To the bit: none of the options leaves a trace where it is off."""
+    trainer = make_trainer(total_steps=10, label_smoothing=0.1, gradient_clip=1.0, micro_batch_size=16)
+    model, batches = copy.deepcopy(trainer.model).train(), trainer.train
+    optimizer = adamw(parameter_groups(model, 0.01, False), 0.02, [0.9, 0.999], 1e-8)
+    for step, (images, labels) in enumerate(itertools.chain(batches.epoch(0), batches.epoch(1))):
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 * paper((step + 0.5) / 10)
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(model(images), labels, label_smoothing=0.1).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    trainer.fit(Notes())
+    assert trainer.step == step + 1
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, trainer.model.state_dict()[name]), name
+
+
+def without_batch_norm(trainer: Trainer) -> Trainer:
+    trainer.model.apply(lambda m: m.eval() if isinstance(m, torch.nn.BatchNorm2d) else None)
+    return trainer
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 8, 15])
+def test_micro_batches_add_up_to_the_same_gradients_where_images_do_not_meet(size: int) -> None:
+    whole, parts = without_batch_norm(make_trainer()), without_batch_norm(make_trainer(micro_batch_size=size))
+    for trainer in (whole, parts):
+        trainer.train_step(next(trainer.train.epoch()))
+    for (name, p), q in zip(whole.model.named_parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6, msg=name)
+    assert whole.take_sums() == pytest.approx(parts.take_sums(), rel=1e-4)
+
+
+@pytest.mark.parametrize("make", [make_trainer, with_all_options])
+def test_an_update_does_not_wait_for_the_device(make: Callable[..., Trainer]) -> None:
+    """On torch's `meta` device there are no numbers: what would read one on a GPU, and wait for it, raises here."""
+    trainer = make(device=torch.device("meta"))
+    for batch in trainer.train.epoch():
+        trainer.train_step(batch)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        trainer.take_sums()
+
+
+def test_the_first_update_is_timed_apart() -> None:
+    trainer = make_trainer()
+    trainer.fit(Notes())
+    assert 0 < trainer.warm_up_seconds < trainer.seconds
 
 
 def test_gradients_are_clipped_to_a_norm() -> None:
@@ -145,13 +225,14 @@ def test_sgd_trains_too() -> None:
     assert notes.epochs[-1]["accuracy.valid"] > 0.9
 
 
-def test_timing_a_trainer_leaves_it_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("make", [make_trainer, with_all_options])
+def test_timing_a_trainer_leaves_it_as_it_was(make: Callable[[], Trainer], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convmixer.training.timing.SECONDS", 0.2)
-    trainer = make_trainer()
+    trainer = make()
     before, generator = copy.deepcopy(trainer.state_dict()), torch.get_rng_state()
     one, two = steps_in(trainer, 1.0), steps_in(trainer, 20.0)
     assert two > one >= 1
     assert torch.equal(torch.get_rng_state(), generator)
     for name, value in before["model"].items():
-        assert torch.equal(value, trainer.model.state_dict()[name])
+        assert torch.equal(value, trainer.state_dict()["model"][name])
     assert trainer.step == 0

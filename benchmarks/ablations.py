@@ -1,0 +1,122 @@
+"""What each training option changes: a recipe trained as it is and with one option at a time, over the same seeds.
+
+    python -m benchmarks.ablations KEY=VALUE ... [--seeds 3] [--only ema stochastic_depth] [--csv results/ablations.csv]
+
+`data.dataset=images data.path=FOLDER recipe=small epochs=5`, say: all that the runs have in common. Seeds are the outer
+loop, so what drifts on the machine meets all options. Each run is an ordinary one, of the command in its row, in
+`logs/`. A row is written when its run has ended, and a run whose row is there is not made again: the same command goes
+on. The table at the end compares on the validation split; `test` is in the rows, measured once by each run.
+"""
+
+import argparse
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from benchmarks.recipes import row
+from convmixer.errors import UserError
+from convmixer.overrides import split_assignments
+from convmixer.tracking.runs import run
+
+PROJECT = Path(__file__).resolve().parents[1]
+PLAIN = "plain"
+
+# One option each, beside the recipe as it is. Values are those of the sources in docs/training-options.md.
+OPTIONS: dict[str, list[str]] = {
+    PLAIN: [],
+    "ema": ["ema=0.999"],
+    "muon": ["optimizer.optimizer=Muon"],
+    "sgd": ["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"],
+    "norm_bias_factor": ["optimizer.norm_bias_factor=64"],
+    "whitening": ["starts=[whitening]"],
+    "covariance": ["starts=[covariance]"],
+    "impulse": ["starts=[impulse]"],
+    "identity": ["starts=[identity]"],
+    "zero_gamma": ["starts=[zero_gamma]"],
+    "schedule_paper": ["schedule=paper"],
+    "schedule_trapezoid": ["schedule=trapezoid"],
+    "stochastic_depth": ["stochastic_depth=0.1"],
+    "batch_norm_momentum": ["batch_norm_momentum=0.4"],
+}
+
+Row = dict[str, Any]
+
+
+def train(option: str, seed: int, common: list[str]) -> Row:
+    """Train one run and return its row.
+
+    Raises:
+        UserError: it did not end well; what it said stands above.
+    """
+    arguments = [*common, *OPTIONS[option], f"seed={seed}"]
+    command = [sys.executable, str(PROJECT / "experiment.py"), *arguments, "--quiet"]
+    if subprocess.run(command).returncode:
+        raise UserError(f"{option} with seed {seed} did not end well: {' '.join(arguments)}")
+    return {"option": option, "common": _shown(common), **row(run("last"))}
+
+
+def _shown(common: list[str]) -> str:
+    """Without paths of this machine."""
+    return " ".join("data.path=FOLDER" if text.startswith("data.path=") else text for text in common)
+
+
+def read_rows(table: Path, common: list[str]) -> list[Row]:
+    """The rows there are of runs with the same in common."""
+    if not table.exists():
+        return []
+    with table.open(newline="", encoding="utf-8") as file:
+        return [found for found in csv.DictReader(file) if found["common"] == _shown(common)]
+
+
+def add_row(table: Path, added: Row) -> None:
+    """Append a row to the table."""
+    is_new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, added.keys())
+        if is_new:
+            writer.writeheader()
+        writer.writerow(added)
+
+
+def summary(rows: list[Row]) -> list[str]:
+    """A line for each option: validation accuracy over seeds, and the mean difference to plain with the same seed."""
+    plain = {str(found["seed"]): float(found["valid"]) for found in rows if found["option"] == PLAIN}
+    lines = [f"{'option':22} seeds   valid (deviation)   minus plain   images/s"]
+    for option in OPTIONS:
+        of_option = [found for found in rows if found["option"] == option]
+        if not of_option:
+            continue
+        valid = [float(found["valid"]) for found in of_option]
+        gains = [float(r["valid"]) - plain[str(r["seed"])] for r in of_option if str(r["seed"]) in plain]
+        deviation = f"({stdev(valid):.2%})" if len(valid) > 1 else ""
+        gain = f"{mean(gains):+.2%}" if gains else ""
+        rate = mean(float(found["images_per_second"]) for found in of_option)
+        lines.append(f"{option:22} {len(valid):5}   {mean(valid):.2%} {deviation:10}   {gain:>11}   {rate:8.0f}")
+    return lines
+
+
+def main() -> None:
+    """Train what is not in the table yet, then print what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=OPTIONS, default=list(OPTIONS), help="beside plain")
+    parser.add_argument("--csv", type=Path, default=PROJECT / "results" / "ablations.csv")
+    args = parser.parse_args()
+    try:
+        split_assignments(args.overrides)
+        for seed in range(args.seeds):
+            for option in dict.fromkeys([PLAIN, *args.only]):
+                there = {(r["option"], r["seed"]) for r in read_rows(args.csv, args.overrides)}
+                if (option, str(seed)) not in there:
+                    add_row(args.csv, train(option, seed, args.overrides))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print("\n".join(summary(read_rows(args.csv, args.overrides))))
+
+
+if __name__ == "__main__":
+    main()
