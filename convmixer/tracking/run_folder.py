@@ -10,6 +10,8 @@ SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 CURVES = "curves.png"
 LOCK = ".lock"  # held by the process that trains
+SENT = "sent.json"  # what labml servers elsewhere have of it
+SENDING = ".sending"  # held by the process that sends it to one
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

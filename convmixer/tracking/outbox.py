@@ -1,0 +1,198 @@
+"""What of a run a labml server elsewhere has not got yet: read from the run's folder, which is the only queue.
+
+What was taken is kept in the folder's `sent.json`, for each server, so that nothing is sent twice: not by a resumed
+run, nor by `runs send`. Memory holds one packet at a time, however long the server is away.
+"""
+
+import hashlib
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from labml.internal.tracker.indicators.numeric import Scalar
+from labml.internal.tracker.writers.app import Writer
+
+from convmixer.errors import UserError
+from convmixer.tracking.app_server import AppServer
+from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
+from convmixer.tracking.runs import Run
+from convmixer.whole_files import write_atomically
+
+SAVES = 1000  # in a packet; of more, labml's writer would average some
+CONSOLE_BYTES = 1 << 16  # in a packet
+ABOUT = ("name", "comment", "tags", "notes", "python_file", "start_step")
+CODE = ("repo_remotes", "commit", "commit_message", "is_dirty")
+IN_PROGRESS = "in progress"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has been sent."""
+
+    saves: int = 0  # lines of log.jsonl; a resumed run writes again, to the same values, what it drops of them
+    console: int = 0  # bytes of console.log
+    ends: int = 0  # lines of run_log.jsonl; each is an end of the run
+    description: str = ""  # hash of run.yaml and configs.yaml
+
+
+class Outbox:
+    """A run's packets for one server, in their order. One process at a time may hold it.
+
+    Raises:
+        UserError: another process sends this run now, and `wait` is false.
+    """
+
+    def __init__(self, run: Run, server: AppServer, wait: bool = False) -> None:
+        self.run = run
+        self.server = server
+        self._wait = wait
+        self._lock = FileLock(run.folder / SENDING)
+        # The URL itself may hold a token.
+        self._key = f"{server.name} {hashlib.sha256(server.url.encode()).hexdigest()[:8]}"
+        self._passed, self._offset = 0, 0  # lines of the log known to be taken, and where they end
+
+    def __enter__(self) -> "Outbox":
+        try:
+            self._lock.acquire(timeout=-1 if self._wait else 0)
+        except Timeout:
+            raise UserError(f"run {self.run.uuid[:8]} is being sent by another process") from None
+        described = [self.run.folder / name for name in ("run.yaml", "configs.yaml")]
+        self._description = hashlib.sha256(b"".join(file.read_bytes() for file in described)).hexdigest()[:16]
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._lock.release()
+
+    def send(self, ended: bool) -> int:
+        """Send all that is there now. Returns how many packets that took.
+
+        Args:
+            ended: whether the run no longer trains, so that its last status is the one it ended with.
+
+        Raises:
+            NotTaken: the server did not take a packet.
+            UserError: the run's files can't be read.
+        """
+        packets = 0
+        while self._send_one(ended):
+            packets += 1
+        return packets
+
+    def _send_one(self, ended: bool) -> bool:
+        position = self._settled()
+        saves, console = self._saves(position.saves), self._console(position.console)
+        status = self._status(position, ended and len(saves) < SAVES and len(console) < CONSOLE_BYTES)
+        following = Position(
+            position.saves + len(saves),
+            position.console + len(console),
+            position.ends if status["status"] == IN_PROGRESS else len(self._ends()),
+            self._description,
+        )
+        if following == position:
+            return False
+        packet = {"time": time.time(), "status": status, "stdout": console.decode(errors="replace")}
+        packet |= self._track(saves) if saves else {}
+        if following.description != position.description:
+            configs = {key: value for key, value in self.run.labml_configs.items() if key != "tracking.app_url"}
+            packet |= {key: self.run.info[key] for key in ABOUT + CODE} | {"configs": configs}
+        self._keep(position, following, status["time"])
+        self.server.take(packet)
+        self._keep(following)
+        return True
+
+    def unsent(self) -> str:
+        """What the server has not taken, in words; nothing where it has all."""
+        position, recorded = self._kept()[0], _count_lines(self.run.folder / LOG)
+        if recorded > position.saves:
+            return f"{recorded - position.saves} of {recorded} saves of metrics"
+        return "how the run ended" if len(self._ends()) > position.ends else ""
+
+    def _settled(self) -> Position:
+        """What was taken, for sure: a packet that a broken connection left in doubt is asked for."""
+        position, doubtful, mark = self._kept()
+        if doubtful and self.server.has(mark):
+            self._keep(doubtful)
+            return doubtful
+        return position
+
+    def _kept(self) -> tuple[Position, Position | None, float]:
+        """The position, and the one that a packet under way leads to, with its mark."""
+        kept = self._read_sent().get(self._key, {"taken": {}, "doubtful": None, "mark": 0.0})
+        return Position(**kept["taken"]), Position(**kept["doubtful"]) if kept["doubtful"] else None, kept["mark"]
+
+    def _keep(self, taken: Position, doubtful: Position | None = None, mark: float = 0.0) -> None:
+        entry = {"taken": asdict(taken), "doubtful": asdict(doubtful) if doubtful else None, "mark": mark}
+        content = json.dumps(self._read_sent() | {self._key: entry}, indent=2) + "\n"
+        write_atomically(self.run.folder / SENT, content.encode())
+
+    def _read_sent(self) -> dict[str, Any]:
+        file = self.run.folder / SENT
+        try:
+            return json.loads(file.read_text()) if file.exists() else {}
+        except ValueError:
+            raise UserError(f"{file} is damaged: without it, all of the run is sent again") from None
+
+    def _saves(self, taken: int) -> list[bytes]:
+        """The next lines of the log after those that were taken."""
+        if not (self.run.folder / LOG).exists():
+            return []
+        found: list[bytes] = []
+        with open(self.run.folder / LOG, "rb") as file:
+            file.seek(self._offset)
+            for line in file:
+                if not line.endswith(b"\n") or len(found) == SAVES:
+                    break
+                if self._passed < taken:
+                    self._passed += 1
+                    self._offset += len(line)
+                else:
+                    found.append(line)
+        return found
+
+    def _track(self, saves: list[bytes]) -> dict[str, Any]:
+        """The metrics of these lines, as labml's own app writer packs them: `{"track": {name: {"step", "value"}}}`."""
+        writer = Writer(app_tracker=None, frequency=math.inf)
+        try:
+            for line in map(json.loads, saves):
+                for name, points in line["track"].items():
+                    for step, values in points:
+                        scalar = Scalar(name, is_print=False)
+                        scalar.collect_value(np.asarray(values))
+                        writer.write(global_step=step, indicators={name: scalar})
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise UserError(f"{self.run.folder / LOG}: a line is damaged") from None
+        return writer.get_data_packet().data
+
+    def _console(self, taken: int) -> bytes:
+        """The next whole lines of the console's log, if they are not too many."""
+        file = self.run.folder / CONSOLE
+        if not file.exists():
+            return b""
+        with open(file, "rb") as opened:
+            opened.seek(taken)
+            text = opened.read(CONSOLE_BYTES)
+        return text if len(text) == CONSOLE_BYTES else text[: text.rfind(b"\n") + 1]
+
+    def _ends(self) -> list[bytes]:
+        file = self.run.folder / "run_log.jsonl"
+        return file.read_bytes().splitlines() if file.exists() else []
+
+    def _status(self, position: Position, is_last: bool) -> dict[str, Any]:
+        """How the run ended, with its last packet. Until then the time is what tells packets apart."""
+        ends = self._ends()
+        if is_last and len(ends) > position.ends:
+            return json.loads(ends[-1])
+        return {"status": IN_PROGRESS, "rank": 0, "details": None, "time": time.time()}
+
+
+def _count_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(line.endswith(b"\n") for line in file)
