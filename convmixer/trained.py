@@ -1,7 +1,7 @@
-"""A trained network, with what is needed to use it: of a run, or of a .safetensors file that `export` wrote."""
+"""A trained network, with what is needed to use it: of a run, or of a .safetensors file of `export` or `import`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convmixer.errors import UserError
-from convmixer.model.interchange import load_weights
+from convmixer.exchange.weight_files import load_weights
 from convmixer.model.layers import conv_mixer
 from convmixer.tracking.runs import Run, run
 from convmixer.training import checkpoints
@@ -24,12 +24,15 @@ class Trained:
 
     Attributes:
         name: the run's or the file's, as results on it are called.
-        classes: the classes' names, by label.
+        classes: the classes' names, by label; outputs beyond those of the data (`n_classes` was larger) are `unused N`.
         image_shape: height, width and channels of the images that it was trained on.
         mean: per channel over those images, on a scale of 0 to 1.
         std: likewise.
-        configs: every key's value in its training.
-        summary: how its run ended; empty where it has not.
+        configs: every key's value in its training; of imported weights, their sizes, and defaults for the rest.
+        summary: how its run ended; empty where it has not, and for imported weights.
+        data: what was recorded of the images that it was trained on: `name`, `train_images`, and the above.
+        given: the keys that were given for its training; None where a file does not tell.
+        imported: what imported weights were brought in from; None for those trained here.
     """
 
     name: str
@@ -40,11 +43,15 @@ class Trained:
     std: tuple[float, ...]
     configs: dict[str, Any]
     summary: dict[str, Any]
+    data: dict[str, Any]
+    given: dict[str, Any] | None
+    imported: str | None = None
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 `[batch, height, width, channels]` to the model's input: float32 `[batch, channels, height, width]`."""
         mean, std = (torch.tensor(values, device=images.device) for values in (self.mean, self.std))
-        return ((images.float() / 255 - mean) / std.clamp(min=1e-6)).permute(0, 3, 1, 2)
+        # The same arithmetic as `Batches.normalise`, to the bit.
+        return ((images.float() - mean * 255) * (1 / (std.clamp(min=1e-6) * 255))).permute(0, 3, 1, 2)
 
 
 def open_trained(reference: str, configs_class: "type[Configs] | None" = None) -> Trained:
@@ -67,46 +74,64 @@ def from_run(source: Run, configs_class: "type[Configs] | None" = None) -> Train
     names = [summary["weights"]] if summary else ["best", "last"]
     name = next((n for n in names if source.checkpoint(n).exists()), names[-1])
     state = checkpoints.load(source.checkpoint(name))
-    return _trained(source.uuid[:8], state["model"], state["data"], source.recorded, summary, configs_class)
+    return _trained(
+        source.uuid[:8], state["model"], state["data"], source.recorded, summary, source.given, configs_class
+    )
 
 
 def from_file(path: Path, configs_class: "type[Configs] | None" = None) -> Trained:
-    """The weights of a file that `export` wrote."""
+    """The weights of a file that `export` or `import` wrote."""
     weights, metadata = load_weights(path)
-    summary = metadata["summary"]
-    return _trained(path.name, weights, metadata["data"], summary["configs"], summary, configs_class)
+    try:
+        data, summary = metadata["data"], metadata["summary"]
+        configs, given, imported = summary["configs"], metadata.get("given"), metadata.get("imported")
+        trained = _trained(path.name, weights, data, configs, summary, given, configs_class)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"{path}: tensors and metadata are not those of one network: {reason}") from None
+    return replace(trained, imported=imported, summary={}) if imported else trained
 
 
 def _trained(
     name: str,
     weights: Mapping[str, Tensor],
-    data: Mapping[str, Any],
+    data: dict[str, Any],
     configs: dict[str, Any],
     summary: dict[str, Any],
+    given: dict[str, Any] | None,
     configs_class: "type[Configs] | None",
 ) -> Trained:
     sizes = {"n_classes": len(data["classes"]), "in_channels": data["image_shape"][2]} | {
         key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
     }
-    model = _own_model(configs_class, configs | sizes) if configs_class else _built_in_model(name, configs | sizes)
+    if configs_class:
+        model = _own_model(name, configs_class, configs | sizes)
+    else:
+        model = _built_in_model(name, configs | sizes)
     model.load_state_dict(weights)
     return Trained(
         name,
         model.eval(),
-        tuple(data["classes"]),
+        (*data["classes"], *(f"unused {label}" for label in range(len(data["classes"]), sizes["n_classes"]))),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
         tuple(data["std"]),
         configs,
         summary,
+        data,
+        given,
     )
 
 
-def _own_model(configs_class: "type[Configs]", configs: Mapping[str, Any]) -> nn.Module:
+def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, Any]) -> nn.Module:
     from convmixer.keys import keys_of
 
+    keys = keys_of(configs_class)
+    for part in BUILT_IN:
+        if configs[part] not in keys[part].options:
+            raise UserError(f"{name}: its {part} is {configs[part]}, of a script: use that script in place of this one")
     conf = configs_class()
-    conf.override({}, {name: configs[name] for name in keys_of(configs_class) if name in configs})
+    conf.override({}, {key: configs[key] for key in keys if key in configs})
     return conf.model
 
 

@@ -1,0 +1,1 @@
+"""Weights that leave for other code, and come in from it."""

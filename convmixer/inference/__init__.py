@@ -1,0 +1,1 @@
+"""A trained network at work: measured on labelled images, asked about others."""

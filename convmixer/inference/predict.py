@@ -1,0 +1,159 @@
+"""The command `predict`: what a trained network takes images for, be it one or a folder of 10,000."""
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from PIL import Image, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import Progress
+
+from convmixer.configs import Configs
+from convmixer.errors import SomeFailed, UserError
+from convmixer.inference.classifier import Classifier
+from convmixer.inference.formats import FORMATS, printable
+from convmixer.inference.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
+from convmixer.keys import keys_of
+from convmixer.overrides import split_assignments
+from convmixer.session import check_changes
+from convmixer.trained import open_trained
+from convmixer.whole_files import check_output, written_whole
+
+CHANGEABLE = ("device", "precision", "valid_batch_size")
+
+log = logging.getLogger("convmixer")
+
+
+def predict_files(
+    configs_class: type[Configs],
+    reference: str,
+    arguments: Sequence[str],
+    form: str | None = None,
+    top: int = 3,
+    output: Path | None = None,
+) -> None:
+    """Classify images with a run or a .safetensors file.
+
+    Args:
+        arguments: files, folders or `-`, and overrides of the keys in `CHANGEABLE`.
+        form: table, csv or jsonl; None: as the name of `output` ends, else a table on a terminal and CSV elsewhere.
+        top: how many classes to name for each image.
+        output: the file to write; None: standard output.
+
+    Raises:
+        UserError: no such run, file or folder, or a place that can't be written to.
+        SomeFailed: all was done, but some of the files were broken.
+    """
+    paths = [a for a in arguments if "=" not in a or os.path.exists(a)]
+    changes = split_assignments(a for a in arguments if a not in paths)
+    changes = check_changes(changes, keys_of(configs_class), CHANGEABLE)
+    form = form or _form(output)
+    if output:
+        check_output(output, "--output")
+    trained = open_trained(reference, configs_class)
+    classifier = Classifier(trained, changes.get("device", "auto"), changes.get("precision"))
+    images = _images(paths)
+    predictions = predict(classifier, images, changes.get("valid_batch_size", trained.configs["valid_batch_size"]))
+    count = _Count(len(images), to_terminal=output is None and sys.stdout.isatty())
+    with _opened(output) as out, count:
+        FORMATS[form](count.through(predictions), trained.classes, min(top, len(trained.classes)), out)
+    count.report()
+
+
+def _form(output: Path | None) -> str:
+    ending = output.suffix.lstrip(".").lower() if output else ""
+    if ending in FORMATS:
+        return ending
+    return "table" if output is None and sys.stdout.isatty() else "csv"
+
+
+def _images(paths: Sequence[str]) -> list[str | bytes]:
+    if not paths:
+        raise UserError("command line: there are no files, expected files, folders or - (standard input)")
+    if STDIN not in paths:
+        return find_images(paths)
+    if len(paths) > 1:
+        raise UserError("command line: - (standard input) goes with no other files")
+    return _from_stdin(sys.stdin.buffer.read(MAX_BYTES + 1))
+
+
+def _from_stdin(data: bytes) -> list[str | bytes]:
+    """One image, or a list of paths, one on each line."""
+    if len(data) > MAX_BYTES:
+        raise UserError(f"standard input: more than {MAX_BYTES // 2**20} MiB")
+    if not data.strip():
+        raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
+    try:
+        Image.open(io.BytesIO(data)).close()
+        return [data]
+    except UnidentifiedImageError:
+        pass
+    except Exception:  # it is an image, though a broken one: said where it is decoded
+        return [data]
+    if b"\0" in data:
+        raise UserError("standard input is neither an image nor a list of paths, one on each line")
+    return [line for line in os.fsdecode(data).splitlines() if line]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    """Where names of files come out as the bytes that they are."""
+    try:
+        if output is None:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with written_whole(output, encoding="utf-8", errors="surrogateescape", newline="") as out:
+                yield out
+    except BrokenPipeError:  # whoever read it has enough
+        raise
+    except OSError as error:
+        raise UserError(f"{output or 'standard output'}: can't be written: {error.strerror}") from None
+
+
+class _Count:
+    """How many images are done, how many of them failed, and in which time: shown on standard error."""
+
+    def __init__(self, total: int, to_terminal: bool) -> None:
+        console = Console(stderr=True)
+        # Where the predictions themselves come to the terminal, they show how far it is.
+        self._bar = Progress(
+            console=console, transient=True, redirect_stdout=False, disable=to_terminal or not console.is_terminal
+        )
+        self._task = self._bar.add_task("predicting", total=total)
+        self._done = self._failed = 0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def through(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The predictions as they are; those that failed are also reported."""
+        for prediction in predictions:
+            if prediction.error is not None:
+                self._failed += 1
+                log.warning("%s %s", printable(prediction.file), prediction.error)
+            yield prediction
+            self._done += 1
+            self._bar.advance(self._task)
+
+    def report(self) -> None:
+        """The last line.
+
+        Raises:
+            SomeFailed: some did.
+        """
+        seconds = time.perf_counter() - self._started
+        print(f"{self._done:,} images in {seconds:.1f} s: {self._done / seconds:,.0f} images/s", file=sys.stderr)
+        if self._failed:
+            raise SomeFailed(f"{self._failed:,} of {self._done:,} images could not be read")

@@ -1,0 +1,98 @@
+r"""BatchNorm folded into its neighbours, for inference: the same logits from fewer passes over memory.
+
+In evaluation BatchNorm is one scale and one shift for each channel, s * x + t. Where a convolution comes right before
+it, both vanish into that convolution's weights. In a ConvMixer the activation stands between them, and activations do
+not commute with a scale: here BatchNorm can only go forward, into what follows it (equations: `layers`).
+
+- BN 1 stands inside the residual sum: W(s1 * u + t1 + z) + b = W(s1 * u + z) + (b + W t1). The shift goes into the
+  bias of the point-wise convolution, which is exact, as that one has no padding. The scale can't go into W, which
+  multiplies z too: it stays, but in the same pass as the sum.
+- The last BN 2 is followed by a mean and a linear map: W mean(s * v + t) + b = (W s) mean(v) + (b + W t). It vanishes.
+- Every other BN 2, and that of the patch embedding, feeds a depth-wise convolution that adds zeros around its input,
+  and the residual. Around s * v + t those zeros are not the ones around v: moved into the convolution, t would come out
+  smaller at the edges of the picture than in the middle. And the residual needs s * v + t itself. So it stays: one
+  scale and shift.
+
+Of the 2 n + 1 norms of n layers, then, the last vanishes, n become a factor in a sum that is there anyway, and n stay
+as a scale and shift. (Those could go too, with a map of biases for each layer, for one size of picture alone.)
+"""
+
+import copy
+
+import torch
+from torch import Tensor, channels_last, nn
+
+from convmixer.errors import UserError
+from convmixer.model.layers import ClassificationHead, ConvMixer, ConvMixerLayer, DepthWiseConv, PatchEmbeddings
+
+
+class ScaleShift(nn.Module):
+    """scale * x + shift, a number of each for every channel: what BatchNorm is in evaluation."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        self.register_buffer("scale", scale[:, None, None])  # [channels, 1, 1]
+        self.register_buffer("shift", (norm.bias - norm.running_mean * scale)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> the same shape."""
+        return torch.addcmul(self.shift, x, self.scale)
+
+
+class FoldedLayer(nn.Module):
+    """A ConvMixerLayer whose first norm is a factor in the residual sum and a part of the point-wise bias."""
+
+    def __init__(self, layer: ConvMixerLayer) -> None:
+        super().__init__()
+        norm1 = ScaleShift(layer.norm1)
+        self.depth_wise_conv = _plain(layer.depth_wise_conv)
+        self.act1 = layer.act1
+        self.register_buffer("scale", norm1.scale)
+        self.point_wise_conv = layer.point_wise_conv
+        self.point_wise_conv.bias += layer.point_wise_conv.weight.flatten(1) @ norm1.shift.flatten()
+        self.act2 = layer.act2
+        self.norm2: nn.Module = ScaleShift(layer.norm2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
+        x = torch.addcmul(x, self.act1(self.depth_wise_conv(x)), self.scale)
+        return self.norm2(self.act2(self.point_wise_conv(x)))
+
+
+def _plain(conv: DepthWiseConv) -> nn.Conv2d:
+    """A convolution that adds its bias itself: the faster place for it, where there are no gradients."""
+    if conv.kernel_size[0] % 2 == 0:
+        return conv  # PyTorch pads an even one by itself only with a warning
+    plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding, groups=conv.groups)
+    plain.load_state_dict(conv.state_dict())
+    return plain
+
+
+@torch.no_grad()
+def fold(model: nn.Module) -> ConvMixer:
+    """The same network for inference, for images of any size; `model` stays as it is. Not to be trained.
+
+    Raises:
+        UserError: it is not made of `convmixer.model.layers` alone, so what it computes is not known.
+    """
+    if not is_standard(model):
+        raise UserError("only a ConvMixer of the built-in layers can be folded, this one has parts of its own")
+    folded = copy.deepcopy(model).eval()
+    folded.patch_emb.norm = ScaleShift(folded.patch_emb.norm)
+    folded.conv_mixer_layers = nn.ModuleList(FoldedLayer(layer) for layer in folded.conv_mixer_layers)
+    last, linear = folded.conv_mixer_layers[-1], folded.classification.linear
+    linear.bias += linear.weight @ last.norm2.shift.flatten()
+    linear.weight *= last.norm2.scale.flatten()
+    last.norm2 = nn.Identity()
+    return folded.requires_grad_(False).to(memory_format=channels_last)
+
+
+def is_standard(model: nn.Module) -> bool:
+    """Whether a model is a ConvMixer of the built-in parts, with none of one's own."""
+    return (
+        type(model) is ConvMixer
+        and type(model.patch_emb) is PatchEmbeddings
+        and type(model.classification) is ClassificationHead
+        and all(type(layer) is ConvMixerLayer for layer in model.conv_mixer_layers)
+    )

@@ -1,0 +1,222 @@
+"""The layer in C++ against its own modules in float64."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from kernel_fixtures import native, poisoned, threads  # noqa: F401
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convmixer.model.kernels import choose_path, layer_fits
+from convmixer.model.layers import ConvMixer, ConvMixerLayer, conv_mixer
+
+pytestmark = pytest.mark.usefixtures("native")
+
+CPU = torch.device("cpu")
+Once = Callable[[nn.Module, Tensor], dict[str, Tensor]]
+
+
+def layer_of(channels: int, kernel: int, kernels: str = "native") -> ConvMixerLayer:
+    """A layer with norms unlike those at the start."""
+    torch.manual_seed(0)
+    layer = ConvMixerLayer(channels, kernel)
+    for norm in (layer.norm1, layer.norm2):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    choose_path(layer, kernels, CPU, torch.float32)
+    return layer
+
+
+def train_once(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """Output, gradients and buffers after one forward and backward pass."""
+    x = x.detach().requires_grad_()
+    layer.zero_grad()
+    out = layer(x)
+    torch.manual_seed(1)
+    out.backward(torch.randn(out.shape).to(out.dtype))
+    gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    return {"out": out.detach(), "x": x.grad} | gradients | dict(layer.named_buffers())
+
+
+def assert_near(found: dict[str, Tensor], exact: dict[str, Tensor], modules: dict[str, Tensor]) -> None:
+    """Every number is within 1e-5 of the largest of its tensor; a bias's or norm's gradient, of the largest in x's.
+
+    For they are sums of such terms, which may cancel. BatchNorm of few numbers, and gradients that it makes zero, show
+    nothing but rounding: where the modules in float32 lose much of it too, five times that may be lost.
+    """
+    for name, expected in exact.items():
+        largest = max(exact[other].abs().max().item() for other in (name, "x" if expected.dim() == 1 else name))
+        error, theirs = ((other[name] - expected).abs().max().item() for other in (found, modules))
+        assert error <= max(1e-5 * largest, 5 * theirs), name
+
+
+def evaluate_once(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    with torch.no_grad():
+        return {"out": layer(x)}
+
+
+def in_three_ways(layer: nn.Module, x: Tensor, once: Once) -> list[dict[str, Tensor]]:
+    """Through the kernels; through the modules in float64; and in float32."""
+    plain = copy.deepcopy(layer)
+    choose_path(plain, "torch", CPU, torch.float32)
+    return [once(layer, x), once(copy.deepcopy(plain).double(), x.double()), once(plain, x)]
+
+
+@pytest.mark.usefixtures("poisoned")
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    batch=st.integers(4, 9),
+    channels=st.integers(1, 70),
+    height=st.integers(3, 14),
+    width=st.integers(3, 14),
+    kernel=st.integers(2, 10),
+)
+def test_any_shape_gives_the_numbers_of_float64(batch, channels, height, width, kernel):
+    layer = layer_of(channels, kernel)
+    x = torch.randn(batch, channels, height, width)
+    assert layer_fits(layer, x)
+    assert_near(*in_three_ways(layer, x, train_once))
+    assert_near(*in_three_ways(layer.eval(), x, evaluate_once))
+
+
+def test_many_channels_and_a_large_mean():
+    layer = layer_of(600, 3)
+    nn.init.constant_(layer.depth_wise_conv.bias, 100.0)  # BatchNorm's variance is then small beside its mean
+    assert_near(*in_three_ways(layer, torch.randn(3, 600, 9, 9), train_once))
+
+
+def test_gelu_is_near_the_exact_one_everywhere():
+    layer = ConvMixerLayer(1, 1).eval()
+    layer.requires_grad_(False)
+    choose_path(layer, "native", CPU, torch.float32)
+    nn.init.zeros_(layer.norm1.weight)  # the first half adds nothing, the second is GELU(1 x)
+    nn.init.ones_(layer.point_wise_conv.weight)
+    nn.init.zeros_(layer.point_wise_conv.bias)
+    layer.norm2.eps = 0.0
+    x = torch.cat([torch.linspace(-12, 12, 100_001), torch.tensor([-1e30, 0.0, 1e30])]).reshape(1, 1, -1, 4)
+    assert layer_fits(layer, x)
+    error = (layer(x) - F.gelu(x.double())).abs() / (1 + x.abs())
+    assert error.max() < 1e-6
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_same_bits_from_run_to_run_and_with_any_number_of_threads():
+    layer, x = layer_of(40, 5), torch.randn(64, 40, 8, 8)
+    results = []
+    for n in (1, 2, 2, 3, 4):
+        torch.set_num_threads(n)
+        results.append(train_once(copy.deepcopy(layer), x))
+    for other in results[1:]:
+        assert all(torch.equal(value, other[name]) for name, value in results[0].items())
+
+
+def test_what_is_left_over_from_a_batch_of_nan_does_not_show():
+    layer, x = layer_of(33, 5), torch.randn(3, 33, 7, 9)
+    clean = train_once(copy.deepcopy(layer), x)
+    nan = train_once(layer_of(64, 5), torch.full((8, 64, 20, 20), float("nan")))
+    assert nan["out"].isnan().all() and nan["x"].isnan().all()
+    again = train_once(layer, x)
+    assert all(torch.equal(value, again[name]) for name, value in clean.items())
+
+
+def test_running_statistics_without_momentum_are_means_of_all_batches():
+    layer = layer_of(8, 3)
+    layer.norm1.momentum = None
+    plain = copy.deepcopy(layer)
+    choose_path(plain, "torch", CPU, torch.float32)
+    for _ in range(3):
+        x = torch.randn(4, 8, 5, 5)
+        layer(x), plain(x)
+    torch.testing.assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=1e-5, atol=1e-6)
+
+
+def altered(change) -> ConvMixerLayer:
+    layer = layer_of(8, 3)
+    change(layer)
+    return layer
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.norm1.register_forward_hook(lambda module, inputs, output: output * 2),
+        lambda layer: setattr(layer, "act2", nn.ReLU()),
+        lambda layer: setattr(layer, "act1", nn.GELU("tanh")),
+        lambda layer: setattr(layer, "norm2", nn.GroupNorm(2, 8)),
+        lambda layer: setattr(layer, "norm1", nn.BatchNorm2d(8, affine=False)),
+        lambda layer: layer.norm2.eval(),
+        lambda layer: nn.utils.parametrizations.weight_norm(layer.point_wise_conv),
+        lambda layer: setattr(layer, "point_wise_conv", nn.Conv2d(8, 8, 1, groups=2)),
+        lambda layer: setattr(layer, "point_wise_conv", nn.Conv2d(8, 8, 1, bias=False)),
+        lambda layer: layer.double(),
+    ],
+)
+def test_a_layer_that_is_not_as_it_was_built_goes_through_its_modules(change):
+    layer = altered(change)
+    plain = copy.deepcopy(layer)
+    choose_path(plain, "torch", CPU, torch.float32)
+    x = torch.randn(4, 8, 6, 6).to(layer.depth_wise_conv.weight.dtype)
+    assert not layer_fits(layer, x)
+    torch.testing.assert_close(layer(x), plain(x), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_in_evaluation_and_stochastic_depth_go_through_the_modules():
+    layer, plain = layer_of(8, 3), layer_of(8, 3, "torch")
+    x, scale = torch.randn(4, 8, 6, 6), torch.tensor([0.0, 2.0, 0.0, 2.0])
+    torch.testing.assert_close(layer(x, scale), plain(x, scale), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(train_once(layer.eval(), x), train_once(plain.eval(), x), rtol=1e-5, atol=1e-5)
+
+
+def test_a_whole_network_trains_as_it_does_through_pytorch():
+    losses = {}
+    for kernels in ("torch", "native"):
+        torch.manual_seed(0)
+        model = conv_mixer(24, 3, 5, 4)
+        choose_path(model, kernels, CPU, torch.float32)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        images, labels = torch.randn(32, 3, 32, 32), torch.arange(32) % 10
+        losses[kernels] = []
+        for _ in range(6):
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[kernels].append(loss.item())
+    assert losses["native"] == pytest.approx(losses["torch"], rel=1e-3)
+    assert losses["native"][-1] < losses["native"][0]
+
+
+def test_module_names_state_and_copies_do_not_depend_on_the_path():
+    fast, plain = layer_of(8, 3), layer_of(8, 3, "torch")
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    assert str(fast) == str(plain)
+    assert copy.deepcopy(fast).native and not plain.native
+
+
+def test_registered_as_pytorch_wants_it():
+    layer = layer_of(5, 3)
+    parts = (layer.depth_wise_conv, layer.norm1, layer.point_wise_conv, layer.norm2)
+    weights = [p for part in parts for p in (part.weight, part.bias)]
+    x = torch.randn(2, 5, 4, 6).to(memory_format=torch.channels_last).requires_grad_()
+    checks = ("test_schema", "test_faketensor", "test_autograd_registration")
+    torch.library.opcheck(torch.ops.convmixer.layer_train, (x, *weights, [1e-5, 1e-5]), test_utils=checks)
+
+
+def test_one_graph_under_torch_compile():
+    layer, x = layer_of(8, 3), torch.randn(4, 8, 6, 6)
+    expected = train_once(copy.deepcopy(layer), x)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    found = train_once(compiled, x)
+    for name, value in expected.items():
+        prefix = "" if name in ("out", "x") else "_orig_mod."
+        torch.testing.assert_close(found[prefix + name], value, rtol=1e-6, atol=1e-6)
+
+
+def test_networks_are_torch_unless_told_otherwise():
+    model = conv_mixer(8, 2, 3, 2)
+    assert isinstance(model, ConvMixer)
+    assert not any(getattr(module, "native", False) for module in model.modules())
