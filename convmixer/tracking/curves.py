@@ -11,33 +11,50 @@ PANELS = (
     ("loss", ("loss.train", "loss.valid")),
     ("accuracy", ("accuracy.train", "accuracy.valid")),
     ("learning rate", ("optim.lr",)),
+    ("training images a second", ("time.images_per_second",)),
 )
 
 
 def learning_curves(runs: list[Run]) -> "Figure":
-    """Loss, accuracy and learning rate over the training images seen: one colour a run, train thin, valid bold."""
+    """Loss, accuracy, learning rate and speed over the training images seen: a colour a run, train thin, valid bold."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    axes = figure.subplots(1, len(PANELS))
-    for number, run in enumerate(runs):
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    axes = figure.subplots(2, 2, sharex=True).flatten()
+    colours = _colours(len(runs))
+    for run, colour in zip(runs, colours, strict=True):
         metrics = run.metrics
-        for axis, (title, names) in zip(axes, PANELS, strict=True):
-            axis.set(title=title, xlabel="training images seen")
-            axis.grid(alpha=0.3)
+        for axis, (_, names) in zip(axes, PANELS, strict=True):
             for name in (n for n in names if n in metrics):
                 series = metrics[name].dropna()
-                bold = name.endswith(".valid")
-                label = f"{run.uuid[:8]} {name}" if len(runs) > 1 else name
-                axis.plot(
-                    series.index,
-                    series,
-                    color=f"C{number}",
-                    label=label,
-                    linewidth=2.2 if bold else 1,
-                    alpha=1 if bold else 0.6,
-                    marker="." if bold else None,
-                )
-            axis.legend(fontsize=8)
-    figure.suptitle(" | ".join(f"{r.info['name']} {r.uuid[:8]}" for r in runs), fontsize=10)
+                style = VALID if name.endswith(".valid") else TRAIN | {"marker": "." if len(series) < 3 else None}
+                axis.plot(series.index, series, color=colour, label=name, **style)
+    for axis, (title, _) in zip(axes, PANELS, strict=True):
+        axis.set_title(title, fontsize=10)
+        axis.grid(alpha=0.3)
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        names = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))  # one entry a metric, not a run
+        if len(names) > 1:
+            axis.legend(names.values(), names.keys(), fontsize=8)
+    figure.supxlabel("training images seen", fontsize=10)
+    figure.suptitle(_title(runs), fontsize=10)
+    if len(runs) > 1:
+        lines = [figure.axes[0].plot([], [], color=colour)[0] for colour in colours]
+        figure.legend(lines, [_title([r]) for r in runs], loc="outside right upper", fontsize=8)
     return figure
+
+
+TRAIN = {"linewidth": 1, "alpha": 0.6}
+VALID = {"linewidth": 2.2, "marker": "."}
+
+
+def _title(runs: list[Run]) -> str:
+    return f"{runs[0].info['name']} {runs[0].uuid[:8]}" if len(runs) == 1 else f"{len(runs)} runs"
+
+
+def _colours(n: int) -> list[str] | list[tuple[float, ...]]:
+    """Colours that differ: matplotlib's ten, or as many as are needed from one scale."""
+    from matplotlib import colormaps
+
+    return [f"C{i}" for i in range(n)] if n <= 10 else list(colormaps["turbo"].resampled(n)(range(n)))

@@ -17,7 +17,7 @@ from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
 from convmixer.tracking.run_folder import CONSOLE, LOCK, LOG, SUMMARY, read_log
-from convmixer.training.checkpoints import write_atomically
+from convmixer.whole_files import write_atomically
 
 
 class LineWriter(Writer):

@@ -3,7 +3,10 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from convmixer.tracking.curves import learning_curves
+from convmixer.tracking.dashboard.address import running_url
 from convmixer.tracking.progress import duration
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
@@ -29,8 +32,34 @@ def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
         f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {conf.train_batch_size} images a batch",
         f"model   {type(conf.model).__name__} {conf.d_model}/{conf.n_layers}, "
         f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters:,} parameters",
+        *([f"begins  {conf.begins_from}"] if conf.begins_from else []),
         f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
+        f"kernels {': '.join(filter(None, conf.kernels_in_use))}",
+        *_options(trainer),
+        *_watch(run),
     ]
+
+
+def _options(trainer: "Trainer") -> list[str]:
+    """What a reader of the figures must know about how they are trained."""
+    lines = []
+    if trainer.average:
+        lines += [f"weights moving average, decay {trainer.average.decay:g}: validated, tested and kept"]
+    if trainer.micro_batch_size:
+        lines += [f"parts   {trainer.micro_batch_size} images of a batch at a time{_batch_norm_note(trainer.model)}"]
+    return lines
+
+
+def _batch_norm_note(model: nn.Module) -> str:
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return ": the same updates within rounding"
+    return ": each has BatchNorm statistics of its own, so updates are not those of whole batches"
+
+
+def _watch(run: Run) -> list[str]:
+    """Where a dashboard on this machine shows the run."""
+    url = running_url(run.folder.parent.parent, run.uuid)
+    return [f"watch   {url}"] if url else []
 
 
 def _banner(text: str | None) -> list[str]:
@@ -77,8 +106,10 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     if "accuracy.valid" in summary:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
+    warm_up = f"{summary['warm_up_seconds']:.1f} s of it: the first update, which allocates and compiles"
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {summary['epochs']:.4g} epochs"),
+        ("warm-up", warm_up),
         ("parameters", f"{summary['parameters']:,}"),
         ("run", f"{run.uuid} ({run.folder})"),
         ("curves", str(run.folder / CURVES)),

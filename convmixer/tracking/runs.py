@@ -3,6 +3,9 @@
 from convmixer.tracking.runs import run, runs
 runs()                       # a table of all runs
 run("last").metrics          # a pandas table: a row for each step, a column for each metric
+run("last").model()          # the trained network
+
+No labml is imported, so that it works in any notebook: labml's logger breaks under IPython 9.
 """
 
 import json
@@ -18,6 +21,7 @@ from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import nn
 
 
 def logs_folder() -> Path:
@@ -115,6 +119,18 @@ class Run:
                     rows.setdefault(step, {})[name] = sum(values) / len(values)
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
+    def model(self) -> "nn.Module":
+        """The network with the weights that the run was tested with, or the best so far; in eval mode, on the CPU.
+
+        `convmixer.trained.from_run` also says how its input is normalised, and takes the `Configs` of a script.
+
+        Raises:
+            UserError: there is no checkpoint yet, or the network is one of a script.
+        """
+        from convmixer.trained import from_run
+
+        return from_run(self).model
+
     def checkpoint(self, name: str) -> Path:
         """The file of the checkpoint `last` or `best`."""
         return self.folder / "checkpoints" / f"{name}.pt"
@@ -134,8 +150,8 @@ _SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:
-    """Every run, oldest first."""
-    found = [f.parent for f in (logs or logs_folder()).glob("*/*/run.yaml")]
+    """Every run that has begun, oldest first."""
+    found = [f.parent for f in (logs or logs_folder()).glob("*/*/configs.yaml") if (f.parent / "run.yaml").exists()]
     return [Run(folder) for folder in sorted(found, key=lambda f: (_begun(f), f.name))]
 
 
@@ -184,8 +200,38 @@ def runs(logs: Path | None = None) -> "pd.DataFrame":
 
 
 def _row(r: Run) -> list[Any]:
-    summary = r.summary
-    date = f"{r.info['trial_date']} {r.info['trial_time'][:5]}"
-    given = " ".join(f"{name}={value}" for name, value in r.given.items())
-    ended = [summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
+    try:
+        date = f"{r.info['trial_date']} {r.info['trial_time'][:5]}"
+        given = " ".join(f"{name}={value}" for name, value in r.given.items())
+    except UserError as error:  # one damaged run must not hide the others
+        return [r.uuid[:8], r.folder.parent.name, None, "damaged", None, None, None, None, str(error)]
+    ended = [r.summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
     return [r.uuid[:8], r.info["name"], date, r.status, *ended, given]
+
+
+ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")
+
+
+def compare(runs: list[Run]) -> "pd.DataFrame":
+    """Where runs stand and how they ended, a column each: status, images seen, the latest of each metric, the end."""
+    import pandas as pd
+
+    return pd.DataFrame({r.uuid[:8]: _standing(r) for r in runs})
+
+
+def _standing(r: Run) -> dict[str, Any]:
+    metrics = r.metrics
+    latest = {} if metrics.empty else {"images": metrics.index.max(), **metrics.sort_index().ffill().iloc[-1]}
+    summary = r.summary
+    ended = {f"{name} (end)": summary[name] for name in ENDED if name in summary}
+    return {"name": r.info["name"], "status": r.status, **latest, **ended}
+
+
+def differences(runs: list[Run]) -> "pd.DataFrame":
+    """The keys in which the configs of runs differ, a row each, with a column for each run."""
+    import pandas as pd
+
+    configs = pd.DataFrame({r.uuid[:8]: pd.Series(r.recorded, dtype=object) for r in runs})
+    texts = configs.astype(str)
+    objects = texts.apply(lambda column: column.str.contains("\n")).any(axis=1)  # set in code; no value that is typed
+    return configs[(texts.nunique(axis=1) > 1) & ~objects]

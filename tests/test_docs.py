@@ -1,0 +1,103 @@
+"""README and docs/: links lead somewhere, commands are right, tables are current."""
+
+import itertools
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+from conftest import PROJECT
+
+from convmixer.cli import commands
+from convmixer.config_table import config_table
+from convmixer.configs import Configs
+from convmixer.errors import UserError
+from convmixer.keys import keys_of
+from convmixer.overrides import check, split_assignments
+from convmixer.sweeps.space_text import read_space
+
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"(?:^|`|    )(\$ )?python experiment\.py([^`\n]*)", re.MULTILINE)
+SHELL = ("&&", "|", ">", ";")  # what ends a command
+PLACEHOLDERS = ("...", "KEY=", "NAME=")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(PROJECT))
+
+
+def heading_links(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_images_lead_to_what_is_there(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (page.parent / file).resolve() if file else page
+        assert found.exists(), f"{name(page)} links to {target}"
+        assert not anchor or anchor in heading_links(found), f"{name(page)} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_are_understood(page: Path, understand: Callable[[list[str]], None]) -> None:
+    for shown_wrong, arguments in COMMAND.findall(page.read_text()):
+        words = shlex.split(arguments, comments=True)
+        words = list(itertools.takewhile(lambda word: word not in SHELL, words))
+        if any(word.startswith(PLACEHOLDERS) for word in words):
+            continue
+        try:
+            understand(words)
+        except (UserError, click.ClickException) as error:
+            message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+            assert shown_wrong and f"error: {message}" in page.read_text(), f"{name(page)}:{arguments}: {message}"
+
+
+@pytest.fixture
+def understand(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
+    """Parses a command as the command line does, and checks its keys, without doing it."""
+    keys = keys_of(Configs)
+
+    def read_overrides(overrides: tuple[str, ...] = (), **options: object) -> None:
+        check(split_assignments(overrides), keys, "command line")
+
+    def read_searched(overrides: tuple[str, ...], **options: object) -> None:
+        read_space(split_assignments(overrides), keys, "command line")
+
+    for command in leaves(commands):
+        is_search = command is commands.commands["sweep"].commands["run"]
+        monkeypatch.setattr(command, "callback", read_searched if is_search else read_overrides)
+    return lambda words: commands.main(words, standalone_mode=False, obj=Configs)
+
+
+def leaves(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield from leaves(command) if isinstance(command, click.Group) else [command]
+
+
+def test_a_wrong_command_is_not_understood(understand: Callable[[list[str]], None]) -> None:
+    understand(["resume", "last", "device=cpu"])
+    for words in (["epoch=3"], ["resume"], ["sweep", "d_model=4,x"], ["runs", "--all"]):
+        with pytest.raises((UserError, click.ClickException)):
+            understand(words)
+
+
+def test_the_table_of_keys_is_current() -> None:
+    page = PROJECT / "docs" / "configs.md"
+    assert page.read_text() == config_table(), "python -m convmixer.config_table > docs/configs.md"
+
+
+def test_every_file_of_the_picture_of_the_code_is_there() -> None:
+    picture = (PROJECT / "docs" / "data-flow.svg").read_text()
+    files = set(re.findall(r"[\w/]+\.(?:py|ipynb)", picture))
+    assert len(files) > 15
+    for file in files:
+        where = ("", "convmixer", "convmixer/training", "convmixer/tracking", "notebooks")
+        assert any((PROJECT / folder / file).exists() for folder in where), file
