@@ -3,9 +3,9 @@
     python -m benchmarks.throughput [--batch 64 256] [--model small 256/8] [--rounds 5] [--seconds 5] [--csv FILE]
 
 Ours is `Trainer.train_step` on `Batches` as a run has them: images in memory, augmented by the batch, channels_last,
-fused AdamW, clipping, label smoothing, freed memory kept. Theirs is what labml_nn's experiment does: its model, a
-DataLoader with torchvision's transforms in the training process, its Adam, torch's allocator untouched. labml itself,
-which tracks every step there, is left out in their favour.
+fused AdamW, clipping, label smoothing, freed memory kept, native kernels where these can be compiled. Theirs is what
+labml_nn's experiment does: its model, a DataLoader with torchvision's transforms in the training process, its Adam,
+torch's allocator untouched. labml itself, which tracks every step there, is left out in their favour.
 
 Each side is a process of its own. They take turns, one working while the other waits, so that what else the machine
 does meets both; a ratio is of two turns that follow each other. The first steps, which warm up, are not counted.
@@ -27,8 +27,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.data.augmentation import Augmentation
+from convmixer.data.augmentation.crops import Translate
+from convmixer.data.augmentation.flips import Flip
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
+from convmixer.model.kernels import choose_path
 from convmixer.model.layers import conv_mixer
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 from convmixer.training.optimizers import adamw, parameter_groups
@@ -72,9 +75,10 @@ def our_step(model_name: str, batch_size: int) -> Step:
     keep_freed_memory()
     split = Split(*images_and_labels())
     dataset = Dataset("noise", tuple("0123456789"), split, split, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    augmentation = Augmentation(("translate", "flip"), pixels=4, seed=0, n=TRAINING_IMAGES)
+    augmentation = Augmentation({"translate": Translate(4), "flip": Flip()}, seed=0, n=TRAINING_IMAGES)
     batches = Batches(split, dataset, batch_size, torch.device("cpu"), seed=0, augmentation=augmentation)
     model = conv_mixer(*MODELS[model_name])
+    choose_path(model, "auto", torch.device("cpu"), torch.float32)
     trainer = Trainer(
         model,
         adamw(parameter_groups(model, 0.01, False), learning_rate=0.001, betas=[0.9, 0.999], eps=1e-8),

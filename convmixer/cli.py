@@ -8,11 +8,14 @@ from typing import Any
 import click
 
 from convmixer import __version__
-from convmixer.errors import Interrupted, TrainingFault, UserError
+from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
+from convmixer.pass_configs import pass_configs
 from convmixer.sweeps.commands import sweep
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
+LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
+EXPORT_FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 
 
@@ -50,7 +53,7 @@ def commands() -> None:
 @OVERRIDES
 @CONFIG
 @QUIET
-@click.pass_obj
+@pass_configs
 def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, quiet: bool) -> None:
     """Train a new run (the command where none is named)."""
     from convmixer import session
@@ -73,7 +76,7 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
 @click.argument("run")
 @OVERRIDES
 @QUIET
-@click.pass_obj
+@pass_configs
 def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
     from convmixer import session
@@ -87,34 +90,92 @@ def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: boo
 @commands.command()
 @click.argument("run")
 @OVERRIDES
-@click.pass_obj
-def evaluate(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
-    """Measure test accuracy again, of RUN (a uuid, its beginning, `last`, `best`) or a .safetensors file."""
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Labelled images: <class>/* or test/<class>/*, a folder or a .zip."
+)
+@click.option("--tta", is_flag=True, help="Measure also with image and mirror image averaged.")
+@click.option("--json", "json_file", metavar="FILE|-", help="Write every figure to FILE; -: print that alone.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the pictures (the run's, by default).")
+@pass_configs
+def evaluate(
+    configs_class: type,
+    run: str,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    tta: bool,
+    json_file: str | None,
+    output: Path | None,
+) -> None:
+    """Measure RUN (a uuid, its beginning, `last`, `best`) or a .safetensors file on the test images, or on others."""
     from convmixer import session
-    from convmixer.testing import test
+    from convmixer.inference.evaluate import evaluate
 
+    if json_file == "-":
+        logging.getLogger("convmixer").setLevel(logging.WARNING)
     session.use_project_folder()
-    test(configs_class, run, overrides)
+    evaluate(configs_class, run, overrides, data, tta, json_file, output)
 
 
 @commands.command()
 @click.argument("run")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="FILE.safetensors")
-@click.pass_obj
-def export(configs_class: type, run: str, output: Path) -> None:
-    """Write the tested weights of RUN to a .safetensors file, and a model card beside it."""
+@click.argument("images", nargs=-1, required=True, metavar="FILE|FOLDER|-... [KEY=VALUE]...")
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes named for each image.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="Table on a terminal, else csv.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@pass_configs
+def predict(
+    configs_class: type, run: str, images: tuple[str, ...], top: int, form: str | None, output: Path | None
+) -> None:
+    """Say what is on images of any size and format, with RUN (a uuid, `last`, `best`) or a .safetensors file.
+
+    A folder is searched for images at any depth. - reads standard input: one image, or paths, one on each line. Exit
+    status 1: some of the images could not be read.
+    """
     from convmixer import session
-    from convmixer.export import export_weights
-    from convmixer.tracking import runs
+    from convmixer.inference.predict import predict_files
 
     session.use_project_folder()
-    export_weights(configs_class, runs.run(run), output)
+    predict_files(configs_class, run, images, form, top, output)
+
+
+@commands.command()
+@click.argument("run")
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--format", "format_name", type=click.Choice(EXPORT_FORMATS), default="safetensors", help="What for.")
+@click.option("--fold", "folded", is_flag=True, help="Fold BatchNorm, for faster inference: pt2 and onnx.")
+@pass_configs
+def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
+    """Take the tested weights of RUN, or those of a .safetensors file, away; a model card is written beside them."""
+    from convmixer import session
+    from convmixer.exchange.export import export as write
+
+    session.use_project_folder()
+    write(configs_class, run, output, format_name, folded)
+
+
+@commands.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="FILE.safetensors")
+@click.option("--format", "layout", type=click.Choice(("auto", *LAYOUTS)), default="auto", help="Whose they are.")
+@click.option("--trained-on", type=click.Choice(("cifar10", "imagenet")), help="Stands for the next four.")
+@click.option("--classes", help="Names in the order of their labels: a,b,c or a text file of a line each.")
+@click.option("--image-size", type=click.IntRange(1, 4096), help="Height and width of the images, in pixels.")
+@click.option("--mean", help="Of each channel, on a scale of 0 to 1: 0.485,0.456,0.406")
+@click.option("--std", help="Likewise, the deviation.")
+@click.option("--activation", type=click.Choice(("GELU", "ReLU", "SiLU")), help="Which a file does not hold either.")
+def import_(
+    file: Path, output: Path, layout: str, trained_on: str | None, activation: str | None, **given: Any
+) -> None:
+    """Bring in a ConvMixer's weights from timm, the authors' code or labml_nn. No code in FILE is run."""
+    from convmixer.exchange.importing import import_weights
+
+    import_weights(file, output, layout, trained_on, activation, given)
 
 
 @commands.command()
 @OVERRIDES
 @CONFIG
-@click.pass_obj
+@pass_configs
 def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
     """List every key: its value (* where it was changed), default, what it takes, and what it means."""
     from convmixer.listing import list_configs
@@ -125,7 +186,7 @@ def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None
 @commands.command()
 @OVERRIDES
 @CONFIG
-@click.pass_obj
+@pass_configs
 def check(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
     """Overfit one batch to 100 %, or say what is wrong. A network that can't do this learns nothing."""
     from convmixer import session
@@ -137,12 +198,44 @@ def check(configs_class: type, overrides: tuple[str, ...], config: Path | None) 
     overfit(conf)
 
 
-@commands.command()
-def runs() -> None:
-    """List all runs."""
-    from convmixer.listing import list_runs
+@commands.group(invoke_without_command=True)
+@click.pass_context
+def runs(context: click.Context) -> None:
+    """List all runs; `runs send` sends one to a labml server."""
+    if context.invoked_subcommand is None:
+        from convmixer.listing import list_runs
 
-    list_runs()
+        list_runs()
+
+
+@runs.command()
+@click.argument("run")
+@OVERRIDES
+@pass_configs
+def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
+    """Send what its labml server lacks of RUN; tracking.app_url=URL names another one."""
+    from convmixer import session
+    from convmixer.keys import keys_of
+    from convmixer.overrides import split_assignments
+    from convmixer.tracking import runs
+    from convmixer.tracking.send import send as send_run
+
+    session.use_project_folder()
+    keys = keys_of(configs_class)
+    given = session.check_changes(split_assignments(overrides), keys, ("tracking.app_url",))
+    send_run(runs.run(run), given.get("tracking.app_url"))
+
+
+@commands.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=5005, show_default=True, help="0: a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Any other than loopback needs a token, printed.")
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+def dashboard(port: int, host: str, open_browser: bool) -> None:
+    """Show all runs in labml's web app, those that train too, until Ctrl-C."""
+    from convmixer.tracking.dashboard.server import serve
+    from convmixer.tracking.runs import logs_folder
+
+    serve(logs_folder(), host, port, open_browser)
 
 
 commands.add_command(sweep)
@@ -182,10 +275,8 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
 
 def _run(configs_class: type | None, arguments: list[str] | None) -> int:
     try:
-        if configs_class is None:
-            from convmixer.configs import Configs as configs_class
         commands.main(arguments, standalone_mode=False, obj=configs_class)
-    except (UserError, TrainingFault) as error:
+    except (UserError, TrainingFault, SomeFailed) as error:
         return _fail("error", str(error), error.exit_status)
     except Interrupted as stop:
         return _fail("interrupted", str(stop), stop.exit_status)

@@ -1,73 +1,41 @@
 """The labml experiment: every key with its default, type, range and one line of help; the options that wire the parts.
 
+The keys of nested groups (`data.path`) are in `config_groups.py`.
+
 A key's value comes from, later wins: the default here, the recipe, `--config`, the command line. A `model_size` counts
 as its numbers, given where it is named, before the keys that stand beside it.
 
 To try a part of your own: subclass `Configs` in your script, register an `@option`, call `convmixer.main(MyConfigs)`.
 """
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from labml import lab
 from labml.configs import BaseConfigs, hyperparams, option
 from torch import nn
 
-from convmixer.data import datasets, images, shapes
-from convmixer.data.augmentation import OPERATIONS, Augmentation
+from convmixer.config_groups import AugmentConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
+from convmixer.data import datasets
+from convmixer.data.augmentation import Augmentation
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
 from convmixer.errors import UserError
 from convmixer.keys import Key, Knob, keys_of
 from convmixer.model import layers
+from convmixer.model.initialization import STARTS, apply_starts
+from convmixer.model.kernels import CHOICES, choose_path
 from convmixer.overrides import check
 from convmixer.recipes import RECIPES
-from convmixer.training import optimizers, schedules
-from convmixer.training.hardware import choose_device
+from convmixer.training import schedules
+from convmixer.training.averaging import AveragedWeights
+from convmixer.training.hardware import choose_device, choose_precision
 from convmixer.training.schedules import Schedule
+from convmixer.training.stochastic_depth import StochasticDepth, check_layer
 from convmixer.training.trainer import Trainer
 
 # `resume` may change where a run computes, never what.
-CHANGEABLE_ON_RESUME = ("device", "data.path", "valid_batch_size")
-
-
-class DataConfigs(BaseConfigs):
-    """Where images come from."""
-
-    dataset: Annotated[Dataset, Knob("auto: CIFAR-10, or shapes where it can't be had")] = "auto"
-    path: Annotated[str | None, Knob("images tree or .zip; folder of CIFAR's archive")] = None
-    image_size: Annotated[int | None, Knob("resize images to this side", low=4, high=1024)] = None
-    validation: Annotated[int, Knob("training images held out; 0: best is last", low=0)] = 5000
-    may_fall_back: Any = True  # set by the command, not a key
-
-
-class AugmentConfigs(BaseConfigs):
-    """What happens to training images."""
-
-    ops: Annotated[list[str], Knob("operations, in this order", choices=tuple(OPERATIONS))] = [  # noqa: RUF012
-        "translate",
-        "flip",
-    ]
-    translate: Annotated[int, Knob("pixels of random shift, edges reflected", low=0)] = 4
-
-
-class OptimizerConfigs(BaseConfigs):
-    """How weights are updated."""
-
-    optimizer: Annotated[torch.optim.Optimizer, Knob("AdamW, or SGD with Nesterov")] = "AdamW"
-    learning_rate: Annotated[float, Knob("the schedule's largest", above=0, high=100)] = 0.01
-    weight_decay: Annotated[float, Knob("AdamW's is decoupled", low=0, high=100)] = 0.01
-    decay_norms_and_biases: Annotated[bool, Knob("decay them as well")] = False
-    betas: Annotated[list[float], Knob("AdamW's averages", low=0, high=0.99999)] = [0.9, 0.999]  # noqa: RUF012
-    eps: Annotated[float, Knob("AdamW's epsilon", above=0, high=1)] = 1e-8
-    momentum: Annotated[float, Knob("SGD's momentum", low=0, high=0.9999)] = 0.9
-    model: nn.Module  # set by the experiment
-
-    def __init__(self) -> None:
-        super().__init__(_primary="optimizer")
+CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "valid_batch_size", "tracking.app_url")
 
 
 class Configs(BaseConfigs):
@@ -93,6 +61,11 @@ class Configs(BaseConfigs):
     kernel_size: Annotated[int, Knob("of the depth-wise convolution, k", low=1, high=127)] = 5
     patch_size: Annotated[int, Knob("p, divides the image size", low=1, high=512)] = 4
     activation: Annotated[str, Knob("after convolutions", choices=tuple(layers.ACTIVATIONS))] = "GELU"
+    batch_norm_momentum: Annotated[float | None, Knob("none: as built, 0.1", above=0, high=1)] = None
+    stochastic_depth: Annotated[float, Knob("chance to skip the last residual", low=0, high=0.95)] = 0.0
+    starts: Annotated[list[str], Knob("how weights begin", choices=tuple(STARTS))] = []  # noqa: RUF012
+    pretrained: Annotated[str | None, Knob("begin from FILE.safetensors or timm/NAME")] = None
+    begins_from: Any = None  # what was taken over of it, not a key
     n_classes: Annotated[int, Knob("logits", low=2, high=10**6)] = "from_data"
     in_channels: Annotated[int, Knob("colour channels", low=1, high=4)] = "from_data"
 
@@ -100,15 +73,20 @@ class Configs(BaseConfigs):
     steps: Annotated[int | None, Knob("updates, in place of epochs", low=1, high=10**9)] = None
     minutes: Annotated[float | None, Knob("in place of epochs", above=0, high=10**6)] = None
     train_batch_size: Annotated[int, Knob("images in an update", low=1, high=10**6)] = 128
+    micro_batch_size: Annotated[int | None, Knob("images at once, divides it", low=1, high=10**6)] = None
     valid_batch_size: Annotated[int, Knob("images at once", low=1, high=10**6)] = 500
     optimizer: Annotated[OptimizerConfigs, Knob("")] = "optimizer"
     schedule: Annotated[Schedule, Knob("learning rate over time")] = "cosine"
     label_smoothing: Annotated[float, Knob("share spread evenly", low=0, high=0.999)] = 0.1
     gradient_clip: Annotated[float | None, Knob("largest norm", above=0, high=10**9)] = 1.0
+    ema: Annotated[float | None, Knob("test an average of weights: decay", above=0, high=0.99999)] = None
     precision: Annotated[str, Knob("auto: 16 bits on CUDA", choices=("auto", "float32", "bfloat16", "float16"))] = (
         "auto"
     )
+    kernels: Annotated[str, Knob("auto: native, compiled here, where they fit", choices=CHOICES)] = "auto"
+    kernels_in_use: Any = None  # a kernels.Path, not a key
     compile: Annotated[bool, Knob("train through torch.compile")] = False
+    tracking: Annotated[TrackingConfigs, Knob("")] = "tracking"
     final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
     trainer: Annotated[Trainer, Knob("the training loop")] = "trainer"
 
@@ -156,11 +134,15 @@ hyperparams(
     Configs.kernel_size,
     Configs.patch_size,
     Configs.activation,
+    Configs.batch_norm_momentum,
+    Configs.stochastic_depth,
+    Configs.starts,
     Configs.epochs,
     Configs.train_batch_size,
     Configs.schedule,
     Configs.label_smoothing,
     Configs.gradient_clip,
+    Configs.ema,
     OptimizerConfigs.optimizer,
     OptimizerConfigs.learning_rate,
     OptimizerConfigs.weight_decay,
@@ -195,42 +177,14 @@ def _has_gpu(device: str) -> bool:
     return device == "auto" and torch.cuda.is_available()
 
 
-def _data_folder(c: DataConfigs) -> Path:
-    return Path(c.path) if c.path else lab.get_data_path()
-
-
 @option(Configs.data, "data")
 def _data(c: Configs) -> BaseConfigs:
     return c._fill("data", DataConfigs())
 
 
-@option(DataConfigs.dataset, "auto")
-def _auto(c: DataConfigs) -> Dataset:
-    # One of several that must train on the same: started by torchrun, or by a sweep.
-    is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
-    return datasets.auto(_data_folder(c), may_fall_back=c.may_fall_back and not is_one_of_several)
-
-
-@option(DataConfigs.dataset, "cifar10")
-def _cifar10(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar10", _data_folder(c))
-
-
-@option(DataConfigs.dataset, "cifar100")
-def _cifar100(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar100", _data_folder(c))
-
-
-@option(DataConfigs.dataset, "images")
-def _images(c: DataConfigs) -> Dataset:
-    if c.path is None:
-        raise UserError("data.dataset=images needs data.path=FOLDER (or a .zip)")
-    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache")
-
-
-@option(DataConfigs.dataset, "shapes")
-def _shapes() -> Dataset:
-    return shapes.shapes()
+@option(Configs.tracking, "tracking")
+def _tracking(c: Configs) -> BaseConfigs:
+    return c._fill("tracking", TrackingConfigs())
 
 
 @option(Configs.augment, "augment")
@@ -273,18 +227,6 @@ def _optimizer(c: Configs) -> BaseConfigs:
     return group
 
 
-@option(OptimizerConfigs.optimizer, "AdamW")
-def _adamw(c: OptimizerConfigs) -> torch.optim.Optimizer:
-    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases)
-    return optimizers.adamw(groups, c.learning_rate, c.betas, c.eps)
-
-
-@option(OptimizerConfigs.optimizer, "SGD")
-def _sgd(c: OptimizerConfigs) -> torch.optim.Optimizer:
-    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases)
-    return optimizers.sgd(groups, c.learning_rate, c.momentum)
-
-
 @option(Configs.schedule, "paper")
 def _paper() -> Schedule:
     return schedules.paper
@@ -295,24 +237,21 @@ def _cosine() -> Schedule:
     return schedules.cosine
 
 
+@option(Configs.schedule, "trapezoid")
+def _trapezoid() -> Schedule:
+    return schedules.trapezoid
+
+
 @option(Configs.schedule, "constant")
 def _constant() -> Schedule:
     return schedules.constant
 
 
-def _precision(name: str, device: torch.device) -> torch.dtype:
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-
-
 def train_batches(c: Configs, split: Split, device: torch.device) -> Batches:
     """Shuffled, augmented batches of a split."""
-    augmentation = Augmentation(c.augment.ops, c.augment.translate, c.seed, len(split.labels))
     dataset = c.data.dataset
-    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation)
+    augmentation = Augmentation.of(c.augment, dataset, c.seed, len(split.labels))
+    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation, c.n_classes)
 
 
 def plain_batches(c: Configs, dataset: Dataset, split: Split, device: torch.device) -> Batches:
@@ -327,12 +266,31 @@ def _total_steps(c: Configs, steps_per_epoch: int) -> int:
     return c.epochs * steps_per_epoch if c.minutes is None else 0
 
 
+def _prepare_model(c: Configs, train: Batches) -> None:
+    """What is done to a model before it is trained, and not when it is rebuilt for its weights."""
+    for module in c.model.modules():
+        if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
+            module.momentum = c.batch_norm_momentum
+    if c.starts:
+        apply_starts(c.model, c.starts, train.normalise(train.images[:5000]), c.seed)
+
+
+def _stochastic_depth(c: Configs, train: Batches) -> StochasticDepth | None:
+    if not c.stochastic_depth:
+        return None
+    check_layer(c.model)
+    return StochasticDepth(c.stochastic_depth, c.n_layers, c.seed, train)
+
+
 @option(Configs.trainer, "trainer")
 def _trainer(c: Configs) -> Trainer:
     device = choose_device(c.device)
     # Before the optimizer is made: it must hold the parameters that are on the device.
     c.model.to(device=device, memory_format=torch.channels_last)
     train = train_batches(c, c.train_split, device)
+    _prepare_model(c, train)
+    precision = choose_precision(c.precision, device)
+    c.kernels_in_use = choose_path(c.model, c.kernels, device, precision)
     return Trainer(
         c.model,
         c.optimizer,
@@ -342,6 +300,9 @@ def _trainer(c: Configs) -> Trainer:
         total_steps=_total_steps(c, len(train)),
         label_smoothing=c.label_smoothing,
         gradient_clip=c.gradient_clip,
-        precision=_precision(c.precision, device),
+        precision=precision,
         compile_model=c.compile,
+        micro_batch_size=c.micro_batch_size,
+        stochastic_depth=_stochastic_depth(c, train),
+        average=AveragedWeights(c.model, c.ema) if c.ema else None,
     )

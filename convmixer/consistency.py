@@ -1,16 +1,17 @@
 """What values must agree on with each other and with the data: checked after both are known, before a run begins."""
 
-import torch
-
 from convmixer.configs import Configs
+from convmixer.data.augmentation import MIXING, OPERATIONS
+from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
-from convmixer.training.hardware import choose_device
+from convmixer.tracking.app_server import wrong_url
+from convmixer.training.hardware import choose_device, choose_precision
 
 
 def check_consistency(c: Configs) -> None:
     """Raise a `UserError` of one line for values that can't work together."""
-    choose_device(c.device)
-    for problem in (_name, _sizes, _classes, _split, _augmentation, _optimizer, _precision):
+    choose_precision(c.precision, choose_device(c.device))
+    for problem in (_name, _app_url, _sizes, _classes, _split, _augmentation, _optimizer, _micro_batch, _starts):
         message = problem(c)
         if message:
             raise UserError(f"overrides: {message}")
@@ -20,6 +21,10 @@ def _name(c: Configs) -> str | None:
     if c.name is not None and (c.name.startswith(".") or not set(c.name).isdisjoint('/\\:*?"<>|')):
         return f"name={c.name} is wrong, expected a name that can be a folder's"
     return None
+
+
+def _app_url(c: Configs) -> str | None:
+    return c.tracking.app_url and wrong_url(c.tracking.app_url)
 
 
 def _sizes(c: Configs) -> str | None:
@@ -58,8 +63,49 @@ def _augmentation(c: Configs) -> str | None:
     twice = sorted({op for op in ops if ops.count(op) > 1})
     if twice:
         return f"augment.ops names {', '.join(twice)} twice"
-    if c.augment.translate >= size:
-        return f"augment.translate={c.augment.translate} does not fit images of {size} pixels"
+    for name in ("translate", "cutout"):
+        if name in ops and getattr(c.augment, name) >= size:
+            return f"augment.{name}={getattr(c.augment, name)} does not fit images of {size} pixels"
+    return _unused_augmentation(c) or _wrong_augmentation(c) or _mixing(c)
+
+
+def _unused_augmentation(c: Configs) -> str | None:
+    """A value was given for an operation that is not among `augment.ops`."""
+    for key in c._given:
+        group, _, name = key.partition(".")
+        operation = next((op for op in (*OPERATIONS, *MIXING) if name == op or name.startswith(f"{op}_")), None)
+        if group == "augment" and operation not in (None, *c.augment.ops):
+            return f"{key} is given, but augment.ops does not name {operation}"
+    return None
+
+
+def _wrong_augmentation(c: Configs) -> str | None:
+    augment = c.augment
+    for name in ("resized_crop_scale", "resized_crop_ratio"):
+        limits = getattr(augment, name)
+        if len(limits) != 2 or limits[0] > limits[1]:
+            return f"augment.{name}={limits} is wrong, expected the least and the largest, as [0.75,1]"
+    chosen, largest = augment.randaugment_set, LARGEST_MAGNITUDE[augment.randaugment_set]
+    if "randaugment" in augment.ops and augment.randaugment_magnitude > largest:
+        return (
+            f"augment.randaugment_magnitude={augment.randaugment_magnitude:g} is too large: "
+            f"with augment.randaugment_set={chosen} it goes up to {largest}"
+        )
+    coloured = {"randaugment", "jitter"} & set(augment.ops)
+    if coloured and c.in_channels != 3:
+        return f"augment.ops names {min(coloured)}, which takes images of 3 channels, not {c.in_channels}"
+    return None
+
+
+def _mixing(c: Configs) -> str | None:
+    ops = c.augment.ops
+    mixing = [op for op in ops if op in MIXING]
+    if not mixing:
+        return None
+    if mixing != ops[-len(mixing) :]:
+        return f"augment.ops: {' and '.join(mixing)} mixes finished images, so name it last"
+    if "augment.cutmix_share" in c._given and "mixup" not in ops:
+        return "augment.cutmix_share is given, but augment.ops names cutmix alone"
     return None
 
 
@@ -70,10 +116,22 @@ def _optimizer(c: Configs) -> str | None:
     return None
 
 
-def _precision(c: Configs) -> str | None:
-    device = choose_device(c.device)
-    if c.precision == "float16" and device.type == "cpu":
-        return "precision=float16 needs a GPU; a CPU takes float32 or bfloat16"
-    if c.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return "precision=bfloat16 is not supported by this GPU; float16 is"
+def _micro_batch(c: Configs) -> str | None:
+    whole, part = c.train_batch_size, c.micro_batch_size
+    if part is None or whole % part == 0:
+        return None
+    if part > whole:
+        return f"micro_batch_size={part} is more than train_batch_size={whole}"
+    nearest = min((n for n in range(1, whole + 1) if whole % n == 0), key=lambda n: abs(n - part))
+    return f"micro_batch_size={part} does not divide train_batch_size={whole}; {nearest} does"
+
+
+def _starts(c: Configs) -> str | None:
+    if c.pretrained and c.starts:
+        return f"pretrained={c.pretrained} and starts={','.join(c.starts)} exclude each other: both set the start"
+    twice = sorted({name for name in c.starts if c.starts.count(name) > 1})
+    if twice:
+        return f"starts names {', '.join(twice)} twice"
+    if {"covariance", "impulse"} <= set(c.starts):
+        return "starts=covariance and starts=impulse are both for the depth-wise filters, give one"
     return None

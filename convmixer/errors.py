@@ -1,4 +1,4 @@
-"""The two ways a command ends badly. Each carries one line for stderr and an exit status."""
+"""The ways a command ends badly. Each carries one line for stderr and an exit status."""
 
 
 class UserError(Exception):
@@ -22,3 +22,9 @@ class Interrupted(Exception):
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal
+
+
+class SomeFailed(Exception):
+    """A command did all it could, but could not do it for all that it was given: exit status 1."""
+
+    exit_status = 1

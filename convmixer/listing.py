@@ -2,24 +2,28 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from convmixer.configs import Configs, resolve
-from convmixer.keys import keys_of
 from convmixer.tracking import runs
 
-PIPED_WIDTH = 200  # columns, where there is no terminal to ask
+if TYPE_CHECKING:
+    from convmixer.configs import Configs
+
+PIPED_WIDTH = 300  # columns, where there is no terminal to ask
 
 
 def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 
 
-def list_configs(configs_class: type[Configs], given: Mapping[str, Any]) -> None:
+def list_configs(configs_class: "type[Configs]", given: Mapping[str, Any]) -> None:
     """Print every key: what it is with `given` (marked * where that is not the default), and what it takes."""
+    from convmixer.configs import resolve
+    from convmixer.keys import keys_of
+
     keys = keys_of(configs_class)
     values = resolve(given, keys)
     table = Table("key", "value", "default", "takes", "meaning", box=None, pad_edge=False)

@@ -9,6 +9,7 @@ from convmixer.configs import Configs, plain_batches
 from convmixer.consistency import check_consistency
 from convmixer.data.datasets import Split
 from convmixer.errors import TrainingFault
+from convmixer.exchange.pretrained import begin_from_pretrained
 from convmixer.training.hardware import keep_freed_memory
 from convmixer.training.trainer import Trainer
 
@@ -23,6 +24,8 @@ def overfit(conf: Configs) -> None:
     """
     keep_freed_memory()
     check_consistency(conf)
+    if conf.pretrained:
+        print(f"begins  {begin_from_pretrained(conf)}")
     usual = conf.trainer
     first = usual.train.order(epoch=0)[: conf.train_batch_size].cpu()
     n = len(first)

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from labml import experiment, lab
 from labml.internal.experiment import experiment_singleton
 
@@ -19,13 +18,15 @@ from convmixer.configs import CHANGEABLE_ON_RESUME, Configs, plain_batches
 from convmixer.consistency import check_consistency
 from convmixer.errors import Interrupted, TrainingFault, UserError
 from convmixer.evaluation import evaluate
+from convmixer.exchange.pretrained import begin_from_pretrained
 from convmixer.keys import Key, keys_of
 from convmixer.overrides import check
-from convmixer.tracking import labml_fixes, report
+from convmixer.tracking import app_writer, labml_fixes, report
+from convmixer.tracking.app_server import complete_url
 from convmixer.tracking.progress import Estimate, ProgressBar
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run, logs_folder, project_folder
-from convmixer.training import checkpoints
+from convmixer.training import checkpoints, memory
 from convmixer.training.hardware import describe_device, keep_freed_memory
 from convmixer.training.stopping import StopRequest
 from convmixer.training.timing import steps_in
@@ -43,17 +44,29 @@ def use_project_folder() -> None:
     lab.configure({"path": str(project_folder()), "experiments_path": str(logs_folder())})
 
 
-def prepare(conf: Configs) -> None:
+def prepare(conf: Configs, old: Run | None = None) -> None:
     """Build and check all parts of `conf`, so that nothing is found wrong once the run has its folder.
+
+    Args:
+        old: the run that is gone on with; its own checkpoint is what it begins from, where it has made one.
 
     Raises:
         UserError: data that can't be had, or values that don't go together.
     """
     keep_freed_memory()
     check_consistency(conf)
+    if conf.tracking.app_url:
+        complete_url(conf.tracking.app_url)
+    if conf.pretrained and not (old and old.checkpoint("last").exists()):
+        conf.begins_from = begin_from_pretrained(conf)
     trainer = conf.trainer
     if conf.minutes is not None and conf._values["steps"] is None:
-        trainer.total_steps = conf.steps = steps_in(trainer, conf.minutes * 60)
+        try:
+            trainer.total_steps = conf.steps = steps_in(trainer, conf.minutes * 60)
+        except Exception as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            raise UserError(memory.advice(trainer, error)) from None
 
 
 def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[str, Any]:
@@ -83,7 +96,7 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {_how_to_resume()}", stop.signal or signal.SIGINT) from None
     except Exception as error:
-        reason = _reason(error)
+        reason = _reason(error, conf.trainer)
         if reason is None:
             raise  # a mistake in code, the user's own layer perhaps: its traceback says where
         raise TrainingFault(f"{reason}; {_how_to_resume()}") from error
@@ -111,11 +124,11 @@ def _continue_labml_run(old: Run) -> None:
     run.pid_path.unlink(missing_ok=True)  # labml refuses a run that has one
 
 
-def _reason(error: Exception) -> str | None:
+def _reason(error: Exception, trainer: Trainer) -> str | None:
     """What happened, in one line, where it is something that happens to right programs."""
     text = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text:
-        return f"out of memory: give a smaller train_batch_size ({text[:120]})"
+    if memory.is_out_of_memory(error):
+        return memory.advice(trainer, error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or project_folder()})"
     if isinstance(error, OSError) or text.startswith("CUDA error"):
@@ -170,6 +183,15 @@ class Session:
         self.recorder.start(self.trainer.images)
         for line in report.header(self.conf, self.run, self.trainer):
             self.recorder.say(line)
+        if last.exists():
+            self._compare_kernels(state.get("kernels", "torch"))
+        if self.conf.tracking.app_url:
+            app_writer.follow(self.run, self.conf.tracking.app_url)
+
+    def _compare_kernels(self, then: str) -> None:
+        now = self.conf.kernels_in_use.name
+        if now != then:
+            self.recorder.say(f"kernels were {then} before, now {now}: bits may differ from an unbroken run's")
 
     def fit(self) -> None:
         """Train what is left."""
@@ -209,6 +231,7 @@ class Session:
     def _save(self, name: str) -> None:
         state = self.trainer.state_dict()
         state |= {"data": self._data(), "total_steps": self.trainer.total_steps}
+        state |= {"kernels": self.conf.kernels_in_use.name}
         checkpoints.save(self.run.checkpoint(name), state)
 
     def _data(self) -> dict[str, Any]:
@@ -246,10 +269,12 @@ class Session:
             "images": trainer.images,
             "test_images": len(conf.data.dataset.test.labels),
             "seconds": trainer.seconds,
+            "warm_up_seconds": trainer.warm_up_seconds,
             "images_per_second": trainer.images / trainer.seconds,
             "parameters": sum(p.numel() for p in conf.model.parameters()),
             "device": describe_device(trainer.device),
             "precision": str(trainer.precision).removeprefix("torch."),
+            "kernels": conf.kernels_in_use.name,
             "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
             "configs": plain_configs(conf, self.run),
             "versions": versions(),
@@ -329,5 +354,5 @@ def resume(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], q
     if run.summary:
         raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
     conf = reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
-    prepare(conf)
+    prepare(conf, run)
     begin(conf, quiet, run)

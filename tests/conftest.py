@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from dashboards import dashboard, one_run, start_dashboard  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
@@ -89,6 +91,20 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
         assert errors.startswith("error: ") and errors.count("\n") == 1
         assert len(errors) < 600
         return errors
+
+    return run
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command in this process, to be quick, and returns what it wrote: `call("runs").out`, `.err`."""
+
+    def run(*arguments: object, status: int = 0) -> Any:
+        with pytest.raises(SystemExit) as end:
+            main(arguments=[str(argument) for argument in arguments])
+        written = capsys.readouterr()
+        assert end.value.code == status, written.out + written.err
+        return written
 
     return run
 

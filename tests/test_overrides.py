@@ -135,7 +135,7 @@ def test_configs_lists_every_key_and_marks_what_was_changed(command, tmp_path: P
     assert rows["epochs"].split()[1:3] == ["7", "*"]
     assert rows["seed"].split()[1:3] == ["2", "*"]
     assert rows["kernel_size"].split()[1:3] == ["5", "5"]
-    assert "paper, cosine, constant" in rows["schedule"]
+    assert "paper, cosine, trapezoid, constant" in rows["schedule"]
 
 
 def test_yaml_of_a_run_can_be_read_by_safe_yaml_and_json() -> None:

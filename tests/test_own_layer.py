@@ -30,12 +30,15 @@ def test_it_is_ten_lines() -> None:
     assert len(layer_and_option) <= 11
 
 
-def test_it_trains_resumes_and_is_evaluated(command, mine, tiny_run_overrides, tmp_path) -> None:
+def test_it_trains_resumes_and_is_evaluated(command, mine, tiny, tiny_run_overrides, tmp_path) -> None:
     command(*tiny_run_overrides, "share=0.5", "seeds=2", script=mine)
     first, _ = all_runs(tmp_path / "logs")
     assert first.configs["layer"] == "second_residual" and first.configs["share"] == 0.5
     accuracy = f"test accuracy {first.summary['accuracy.test']:.2%}"
     assert accuracy in command("evaluate", first.uuid, script=mine).stdout
+    image = tiny / "test" / "red" / "0.png"
+    assert command("predict", first.uuid, image, script=mine).stdout.startswith("file,class,")
+    assert "of a script: use that script" in command("predict", first.uuid, image, status=2).stderr
     assert "share" in command("configs", script=mine).stdout
     assert "did you mean share?" in command("shaer=2", script=mine, status=2).stderr
     other_script = command("evaluate", first.uuid, status=2).stderr

@@ -21,9 +21,10 @@ every operation after it keeps it.
 
 import copy
 
-import torch.nn.functional as F
 from labml_helpers.module import Module
 from torch import Tensor, channels_last, nn
+
+from convmixer.model import kernels
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
@@ -79,22 +80,24 @@ class DepthWiseConv(nn.Conv2d):
     """One k x k filter for each channel; height and width stay as they are.
 
     k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at
-    the right. The bias is added by itself: on a CPU the gradient of a convolution's own bias is
-    slow beside that of a sum.
+    the right.
     """
+
+    native = False  # kernels.choose_path sets it
 
     def __init__(self, d_model: int, kernel_size: int) -> None:
         super().__init__(d_model, d_model, kernel_size, padding=(kernel_size - 1) // 2, groups=d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, d_model, height, width] -> the same shape."""
-        if self.kernel_size[0] % 2 == 0:
-            x = F.pad(x, (0, 1, 0, 1))  # [batch, d_model, height + 1, width + 1]
-        return self._conv_forward(x, self.weight, None) + self.bias[:, None, None]
+        convolve = kernels.depthwise_conv2d if self.native else kernels.depthwise_conv2d_reference
+        return convolve(x, self.weight, self.bias)
 
 
 class ConvMixerLayer(Module):
     """Mixes space, with a residual connection; then mixes channels, without one."""
+
+    native = False  # kernels.choose_path sets it: the same numbers, by fewer passes over memory
 
     def __init__(self, d_model: int, kernel_size: int, *, activation: str = "GELU") -> None:
         super().__init__()
@@ -111,10 +114,17 @@ class ConvMixerLayer(Module):
             if module is not self and hasattr(module, "reset_parameters"):
                 module.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, d_model, height, width] -> the same shape."""
-        x = x + self.norm1(self.act1(self.depth_wise_conv(x)))
-        return self.norm2(self.act2(self.point_wise_conv(x)))
+    def forward(self, x: Tensor, residual_scale: Tensor | None = None) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape.
+
+        `residual_scale`, [batch], multiplies what is added to x: stochastic depth gives 0 for some images.
+        """
+        if self.native and residual_scale is None and kernels.layer_fits(self, x):
+            return kernels.layer_forward(self, x)
+        mixed = self.norm1(self.act1(self.depth_wise_conv(x)))
+        if residual_scale is not None:
+            mixed = mixed * residual_scale[:, None, None, None]
+        return self.norm2(self.act2(self.point_wise_conv(x + mixed)))
 
 
 class ClassificationHead(Module):
@@ -158,11 +168,14 @@ class ConvMixer(Module):
         for layer in self.conv_mixer_layers:
             layer.reset_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, in_channels, height, width] -> logits [batch, n_classes]."""
+    def forward(self, x: Tensor, residual_scales: Tensor | None = None) -> Tensor:
+        """[batch, in_channels, height, width] -> logits [batch, n_classes].
+
+        `residual_scales`, [n_layers, batch], are handed to the layers: stochastic depth, in training.
+        """
         x = self.patch_emb(x)  # [batch, d_model, height / p, width / p]
-        for layer in self.conv_mixer_layers:
-            x = layer(x)
+        for number, layer in enumerate(self.conv_mixer_layers):
+            x = layer(x) if residual_scales is None else layer(x, residual_scales[number])
         return self.classification(x)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from convmixer.errors import UserError
+from convmixer.pass_configs import pass_configs
 
 OTHERS = ("run", "list", "show", "dashboard")
 NAME = click.argument("name", default="last", metavar="[NAME]")
@@ -65,7 +66,7 @@ def sweep() -> None:
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="With --ray: of each run.")
 @click.option("--cpus", type=click.FloatRange(0, min_open=True), default=1, help="With --ray: of each run.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
-@click.pass_obj
+@pass_configs
 def run(configs_class: type, overrides: tuple[str, ...], **options: Any) -> None:
     """Search (the command where none is named). The same command again goes on to --trials."""
     from convmixer.sweeps.launch import Options, launch

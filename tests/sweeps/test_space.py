@@ -119,7 +119,7 @@ WRONG = [
     ("d_model=64,ten", "d_model=ten is wrong, expected an integer"),
     ("d_model=64,0", "d_model=0 is wrong, expected an integer from 1"),
     ("d_model=64,,128", "d_model= is wrong"),
-    ("schedule=cosine,linear", "schedule=linear is wrong, expected one of paper, cosine, constant"),
+    ("schedule=cosine,linear", "schedule=linear is wrong, expected one of paper, cosine, trapezoid, constant"),
     ("optimizer.optimizer=AdamW,Adam", "did you mean AdamW?"),
     ("d_model=64,128,64", "64 is there twice"),
     ("d_model=64,128 d_model=64", "d_model is given twice"),

@@ -1,8 +1,10 @@
 """Reading runs back: by name, running or cut short, without labml."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from conftest import PROJECT
 from convmixer.errors import UserError
 from convmixer.tracking.recorder import Recorder, keep_log_up_to
 from convmixer.tracking.run_folder import read_log
-from convmixer.tracking.runs import project_folder, run, runs
+from convmixer.tracking.runs import compare, differences, project_folder, run, runs
 
 
 def make_run(logs: Path, uuid: str, data: str = "shapes", valid: float | None = None) -> Path:
@@ -92,5 +94,53 @@ def test_the_project_folder_is_the_nearest_with_a_labml_file(tmp_path: Path, mon
 
 def test_reading_runs_imports_no_labml() -> None:
     """labml's logger breaks in notebooks with IPython 9, and importing labml hooks the console."""
-    code = "import sys, convmixer.tracking.runs, convmixer.tracking.curves; sys.exit('labml' in sys.modules)"
+    modules = "convmixer.tracking.watch, convmixer.tracking.launch, convmixer.anatomy.mistakes"
+    code = f"import sys, {modules}; sys.exit('labml' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path: Path) -> None:
+    make_run(tmp_path, "a", valid=0.9)
+    (make_run(tmp_path, "b") / "run.yaml").write_text("{")
+    make_run(tmp_path, "c").joinpath("configs.yaml").unlink()  # just being made
+    table = runs(tmp_path).set_index("run")
+    assert table.status.to_dict() == {"a": "killed", "b": "damaged"}
+    assert "run.yaml: can't be read" in table.given["b"]
+
+
+def test_runs_compared(tmp_path: Path) -> None:
+    first, second = (make_run(tmp_path, uuid, valid=valid) for uuid, valid in (("a", 0.9), ("b", None)))
+    (first / "log.jsonl").write_text(points(10, 20))
+    item = {"value": 8, "computed": 8, "is_explicitly_specified": False}
+    model = item | {"value": "ConvMixer(\n  1\n)"}
+    for folder, epochs in ((first, 3), (second, 4)):
+        configs = {"epochs": item | {"value": epochs}, "d_model": item, "optimizer.model": model}
+        (folder / "configs.yaml").write_text(yaml.safe_dump(configs))
+        model = item | {"value": "ConvMixer(\n  2\n)"}
+    chosen = [run("a", tmp_path), run("b", tmp_path)]
+    assert differences(chosen).to_dict("index") == {"epochs": {"a": 3, "b": 4}}
+    table = compare(chosen)
+    assert table["a"][["images", "loss.train", "accuracy.test (end)"]].tolist() == [20, 2.0, 0.5]
+    assert table["b"]["status"] == "killed" and table["b"].isna()["images"]
+
+
+@pytest.mark.slow
+def test_the_network_of_a_run(tiny_run_overrides: list[str], command: Callable, tmp_path: Path) -> None:
+    """Without labml: the same accuracy as the run ended with."""
+    said = command(*tiny_run_overrides).stdout
+    code = (
+        "import sys; from convmixer.tracking.runs import run; from convmixer.anatomy.images import dataset_of;"
+        "from convmixer.trained import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
+        "right = r.model()(t.normalise(test.images)).argmax(1) == test.labels;"
+        "print(f'{right.float().mean():.2%}', 'labml' in sys.modules)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    accuracy, imported = ended.stdout.split()
+    assert f"test accuracy   {accuracy} of 60" in said and imported == "False"

@@ -1,0 +1,53 @@
+"""Which path a model's layers take."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from convmixer.errors import UserError
+from convmixer.model.kernels.build import Unavailable, library
+
+CHOICES = ("auto", "torch", "native")
+
+
+class Path(NamedTuple):
+    """The path in use.
+
+    Attributes:
+        name: `torch`, or `native` with the instruction set; on another one the same run may get other bits.
+        note: what a user may want to know about it, or nothing.
+    """
+
+    name: str
+    note: str = ""
+
+
+def choose_path(model: nn.Module, kernels: str, device: torch.device, precision: torch.dtype) -> Path:
+    """Let the layers of `model` go through the native kernels, wherever these fit, or through PyTorch's operations.
+
+    Args:
+        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled.
+
+    Raises:
+        UserError: native is asked for, and can't be had.
+    """
+    path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
+    for module in model.modules():
+        if hasattr(type(module), "native"):
+            module.native = path.name != "torch"
+    return path
+
+
+def _native_path(kernels: str, device: torch.device, precision: torch.dtype) -> Path:
+    try:
+        name = str(precision).removeprefix("torch.")
+        if device.type != "cpu" or precision is not torch.float32:
+            raise Unavailable(f"the native kernels are for float32 on the CPU, not {name} on {device.type}")
+        built = library()
+    except Unavailable as reason:
+        if kernels == "native":
+            raise UserError(f"kernels=native: {reason}; kernels=torch does without") from None
+        return Path("torch", str(reason) if device.type == "cpu" else "")
+    compiled = f"compiled in {built.seconds:.1f} s, once" if built.seconds else ""
+    return Path(f"native ({built.instructions})", compiled)

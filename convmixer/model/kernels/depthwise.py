@@ -1,0 +1,174 @@
+"""Depth-wise convolution: one function, with the C++ kernel behind it where that fits, else PyTorch's."""
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convmixer.model.kernels.build import is_available, library
+from convmixer.model.kernels.memory import in_order, like
+
+
+class Shape(ctypes.Structure):
+    """The C++ `Shape`: what a kernel must know about a batch."""
+
+    _fields_ = tuple((name, ctypes.c_long) for name in ("batch", "height", "width", "channels", "kernel", "threads"))
+
+
+def shape_of(x: Tensor, kernel_size: int) -> Shape:
+    """Of a batch [batch, channels, height, width]."""
+    batch, channels, height, width = x.shape
+    return Shape(batch, height, width, channels, kernel_size, torch.get_num_threads())
+
+
+def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One k x k filter for each channel; height and width stay as they are ("same").
+
+    k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at the right.
+
+    float32 on the CPU goes through the C++ kernels, 16 and 32 bits on CUDA through Triton's; everything else, and
+    everything where these can't be compiled, through `depthwise_conv2d_reference`. The kernels give the same bits from
+    run to run, on the CPU with any number of threads. Their gradients can be differentiated again: with
+    `create_graph=True` they are the reference's.
+
+    Args:
+        x: [batch, channels, height, width], in any memory format.
+        weight: [channels, 1, k, k].
+        bias: [channels].
+
+    Returns:
+        [batch, channels, height, width], channels_last from the kernels.
+    """
+    if is_native(x, weight):
+        return _depthwise_conv2d(x, weight, bias)
+    return depthwise_conv2d_reference(x, weight, bias)
+
+
+def depthwise_conv2d_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`depthwise_conv2d` in PyTorch's operations.
+
+    The bias is added by itself: on a CPU the gradient of a convolution's own bias is slow beside that of a sum.
+    """
+    k = weight.shape[-1]
+    if k % 2 == 0:
+        x = F.pad(x, (0, 1, 0, 1))
+    x = F.conv2d(x, weight, padding=(k - 1) // 2, groups=len(weight))
+    return x if bias is None else x + bias[:, None, None]
+
+
+def is_native(x: Tensor, weight: Tensor) -> bool:
+    """Whether the native kernels take these."""
+    fits = (
+        x.dim() == 4
+        and weight.shape == (x.shape[1], 1, weight.shape[-1], weight.shape[-1])
+        and x.shape[1:].numel() > 0
+        and x.dtype == weight.dtype
+        and not torch.is_autocast_enabled(x.device.type)
+    )
+    if x.device.type == "cuda":
+        return fits and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and triton_is_available()
+    return fits and x.device.type == "cpu" and x.dtype is torch.float32 and is_available()
+
+
+@cache
+def triton_is_available() -> bool:
+    """Whether Triton is installed, as it is with torch for CUDA."""
+    return find_spec("triton") is not None
+
+
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
+
+
+def call(name: str, *arguments: object) -> None:
+    """Call a kernel.
+
+    Raises:
+        MemoryError: there is not enough memory for its scratch.
+    """
+    if getattr(library().functions, name)(*arguments):
+        raise MemoryError(f"not enough memory for {name}")
+
+
+@torch.library.custom_op("convmixer::depthwise_conv2d", mutates_args=())
+def _depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    x, weight, out = in_order(x), weight.contiguous(), like(x)
+    bias = None if bias is None else bias.contiguous()
+    shape = shape_of(x, weight.shape[-1])
+    call("depthwise_forward", ctypes.byref(shape), *map(pointer, (x, weight, bias, out)))
+    return out
+
+
+@torch.library.custom_op("convmixer::depthwise_conv2d_backward", mutates_args=())
+def _depthwise_conv2d_backward(
+    gradient: Tensor, x: Tensor, weight: Tensor, for_input: bool, for_weight: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradient, x, weight = in_order(gradient), in_order(x), weight.contiguous()
+    dx, dweight, dbias = _gradients(x, weight, for_input, for_weight)
+    shape = shape_of(x, weight.shape[-1])
+    into = (dx if for_input else None, *((dweight, dbias) if for_weight else (None, None)))
+    call("depthwise_backward", ctypes.byref(shape), *map(pointer, (x, weight, gradient, *into)))
+    return dx, dweight, dbias
+
+
+def _gradients(x: Tensor, weight: Tensor, for_input: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Room for the gradients of input, weight and bias; none for those that are not needed."""
+    nothing = x.new_empty(0)
+    dx = like(x) if for_input else nothing
+    if not for_weight:
+        return dx, nothing.clone(), nothing.clone()
+    return dx, torch.empty_like(weight), weight.new_empty(len(weight))
+
+
+@_depthwise_conv2d.register_kernel("cuda")
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    from convmixer.model.kernels import triton_depthwise
+
+    return triton_depthwise.forward(x, weight, bias)
+
+
+@_depthwise_conv2d_backward.register_kernel("cuda")
+def _(gradient: Tensor, x: Tensor, weight: Tensor, for_input: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
+    from convmixer.model.kernels import triton_depthwise
+
+    dx, dweight, dbias = x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    if for_input:
+        dx = triton_depthwise.input_gradient(gradient, weight)
+    if for_weight:
+        dweight, dbias = triton_depthwise.weight_gradients(gradient, x, weight)
+    return dx, dweight, dbias
+
+
+@_depthwise_conv2d.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return like(x)
+
+
+@_depthwise_conv2d_backward.register_fake
+def _(gradient: Tensor, x: Tensor, weight: Tensor, for_input: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
+    return _gradients(x, weight, for_input, for_weight)
+
+
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Tensor) -> None:
+    x, weight, bias = inputs
+    ctx.save_for_backward(x, weight, bias)
+
+
+def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, bias = ctx.saved_tensors
+    needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+    if torch.is_grad_enabled():  # create_graph=True: gradients that have gradients
+        wanted = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
+        found = iter(
+            torch.autograd.grad(depthwise_conv2d_reference(x, weight, bias), wanted, gradient, create_graph=True)
+        )
+        return tuple(next(found) if t is not None and t.requires_grad else None for t in (x, weight, bias))
+    of_weights = needs_weight or needs_bias
+    dx, dweight, dbias = _depthwise_conv2d_backward(gradient, x, weight, needs_x, of_weights)
+    return dx if needs_x else None, dweight if needs_weight else None, dbias if needs_bias else None
+
+
+_depthwise_conv2d.register_autograd(_backward, setup_context=_save)

@@ -1,0 +1,191 @@
+"""A whole ConvMixer layer in C++: GELU, BatchNorm's sums and the residual in the passes that touch the data anyway.
+
+Its plain reference is `ConvMixerLayer.forward`. native/layer.cpp has the equations.
+"""
+
+import ctypes
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from convmixer.model.kernels.depthwise import call, is_native, pointer, shape_of
+from convmixer.model.kernels.memory import in_order, like
+
+if TYPE_CHECKING:
+    from convmixer.model.layers import ConvMixerLayer
+
+PARTS = ("depth_wise_conv", "act1", "norm1", "point_wise_conv", "act2", "norm2")
+
+
+def layer_fits(layer: "ConvMixerLayer", x: Tensor) -> bool:
+    """Whether `layer_forward` computes just what the layer's own modules would.
+
+    It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
+    gradients: where these are wanted, the modules do the work.
+    """
+    modules = [getattr(layer, name) for name in PARTS]
+    return (
+        x.device.type == "cpu"
+        and is_native(x, layer.depth_wise_conv.weight)
+        and all(_is_plain(module, layer.training) for module in modules)
+        and layer.point_wise_conv.weight.shape == (x.shape[1], x.shape[1], 1, 1)
+        and (x.numel() > x.shape[1] if layer.training else not _wants_gradients(layer, x))
+    )
+
+
+def _is_plain(module: nn.Module, training: bool) -> bool:
+    from convmixer.model.layers import DepthWiseConv  # which imports this module
+
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        return False
+    if type(module) is nn.GELU:
+        return module.approximate == "none"
+    if type(module) is nn.BatchNorm2d:
+        return module.affine and module.track_running_stats and module.training == training
+    return type(module) in (nn.Conv2d, DepthWiseConv) and module.bias is not None
+
+
+def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
+    return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in layer.parameters()))
+
+
+def layer_forward(layer: "ConvMixerLayer", x: Tensor) -> Tensor:
+    """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
+    norms = (layer.norm1, layer.norm2)
+    weights = [
+        parameter
+        for part in (layer.depth_wise_conv, layer.norm1, layer.point_wise_conv, layer.norm2)
+        for parameter in (part.weight, part.bias)
+    ]
+    epsilons = [norm.eps for norm in norms]
+    if not layer.training:
+        running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
+        return _layer_evaluate(x, weights, running, epsilons)
+    out, mean1, variance1, mean2, variance2, *_ = _layer_train(x, *weights, epsilons)
+    _track(layer.norm1, mean1, variance1, x.numel() // x.shape[1])
+    _track(layer.norm2, mean2, variance2, x.numel() // x.shape[1])
+    return out
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, n: int) -> None:
+    """BatchNorm2d's running statistics: the variance is unbiased; without momentum, they are means of all batches."""
+    norm.num_batches_tracked.add_(1)
+    momentum = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
+    norm.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
+    norm.running_var.mul_(1 - momentum).add_(variance, alpha=momentum * n / (n - 1))
+
+
+class Stage(ctypes.Structure):
+    """The C++ `Stage`: a convolution's weights and the BatchNorm after it."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("weight", "bias", "gamma", "beta", "mean", "variance")),
+        ("epsilon", ctypes.c_double),
+    )
+
+
+class Gradients(ctypes.Structure):
+    """The C++ `Gradients`: where those of a stage's four parameters go."""
+
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("weight", "bias", "gamma", "beta"))
+
+
+def _stages(weights: list[Tensor], statistics: list[Tensor], epsilons: list[float]) -> list["ctypes._Pointer[Stage]"]:
+    return [
+        ctypes.byref(Stage(*map(pointer, (*weights[4 * i : 4 * i + 4], *statistics[2 * i : 2 * i + 2])), epsilons[i]))
+        for i in range(2)
+    ]
+
+
+@torch.library.custom_op("convmixer::layer_evaluate", mutates_args=())
+def _layer_evaluate(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
+    x, weights = in_order(x), [weight.contiguous() for weight in weights]
+    z, out = like(x), like(x)
+    shape = shape_of(x, weights[0].shape[-1])
+    call("layer_evaluate", ctypes.byref(shape), *_stages(weights, running, epsilons), *map(pointer, (x, z, out)))
+    return out
+
+
+@_layer_evaluate.register_fake
+def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
+    return like(x)
+
+
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@torch.library.custom_op("convmixer::layer_train", mutates_args=())
+def _layer_train(
+    x: Tensor,
+    space_weight: Tensor,
+    space_bias: Tensor,
+    gamma1: Tensor,
+    beta1: Tensor,
+    channels_weight: Tensor,
+    channels_bias: Tensor,
+    gamma2: Tensor,
+    beta2: Tensor,
+    epsilons: list[float],
+) -> Outputs:
+    """The output; mean and variance of both BatchNorms; and what the backward pass needs: g1, d1, z, g2, d2."""
+    weights = (space_weight, space_bias, gamma1, beta1, channels_weight, channels_bias, gamma2, beta2)
+    x, weights = in_order(x), [weight.contiguous() for weight in weights]
+    out, *statistics_and_saved = _outputs(x)
+    statistics, saved = statistics_and_saved[:4], statistics_and_saved[4:]
+    shape = shape_of(x, space_weight.shape[-1])
+    stages = _stages(weights, statistics, epsilons)
+    call("layer_train", ctypes.byref(shape), *stages, *map(pointer, (x, *saved, out)))
+    return out, *statistics, *saved
+
+
+def _outputs(x: Tensor) -> Outputs:
+    statistics = [x.new_empty(x.shape[1]) for _ in range(4)]
+    return like(x), *statistics, *(like(x) for _ in range(5))
+
+
+@_layer_train.register_fake
+def _(x: Tensor, *_: object) -> Outputs:
+    return _outputs(x)
+
+
+@torch.library.custom_op("convmixer::layer_backward", mutates_args=())
+def _layer_backward(
+    gradient: Tensor,
+    x: Tensor,
+    weights: list[Tensor],
+    statistics: list[Tensor],
+    saved: list[Tensor],
+    epsilons: list[float],
+) -> list[Tensor]:
+    """The gradients of x and of the eight weights."""
+    gradient, x, weights = in_order(gradient), in_order(x), [weight.contiguous() for weight in weights]
+    dz, dx, *gradients = like(x), like(x), *(torch.empty_like(weight) for weight in weights)
+    shape = shape_of(x, weights[0].shape[-1])
+    into = [ctypes.byref(Gradients(*map(pointer, gradients[start : start + 4]))) for start in (0, 4)]
+    stages = _stages(weights, statistics, epsilons)
+    call("layer_backward", ctypes.byref(shape), *stages, *map(pointer, (gradient, x, *saved, dz, dx)), *into)
+    return [dx, *gradients]
+
+
+@_layer_backward.register_fake
+def _(gradient: Tensor, x: Tensor, weights: list[Tensor], *_: object) -> list[Tensor]:
+    return [like(x), *(torch.empty_like(weight) for weight in weights)]
+
+
+def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Outputs) -> None:
+    x, *weights, ctx.epsilons = inputs
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, *weights, *output[1:])
+
+
+def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    if gradient is None:
+        return (None,) * 10
+    x, *rest = ctx.saved_tensors
+    return *_layer_backward(gradient, x, rest[:8], rest[8:12], rest[12:], ctx.epsilons), None
+
+
+_layer_train.register_autograd(_backward, setup_context=_save)

@@ -1,0 +1,105 @@
+// Depth-wise convolution of LANES channels, row by row.
+//
+// The rows of the input that a row of the output needs, k of them, are held in a window, each with columns of zeros at
+// both sides: [kernel][columns][LANES]. In the image the pixels of one channel lie far apart, and in the window close
+// together, in the fastest cache. Row y lies in slot y modulo k. There are no rows of zeros: the rows of the kernel that
+// would meet them are left out.
+#pragma once
+
+#include <algorithm>
+
+#include "vectors.h"
+
+constexpr long TILE = 8;  // pixels of a row that are computed at once, each in a register
+
+struct Plane {
+    long height, width, kernel;
+    long before;  // columns of zeros at the left, rows of zeros above
+
+    long columns() const { return round_up(width, TILE) + kernel - 1; }
+    long row_size() const { return columns() * LANES; }
+    long window_size() const { return kernel * row_size(); }
+    long slot(long y) const { return y % kernel * row_size(); }
+    // The rows of the kernel that meet the image at row y of the output: first, and one past the last.
+    long first(long y) const { return std::max(0L, before - y); }
+    long last(long y) const { return std::min(kernel, height + before - y); }
+};
+
+// weight [channels][kernel * kernel] -> packed [channels / LANES][kernel * kernel][LANES], zeros for missing channels.
+inline void pack_filters(const float* weight, long channels, long taps, bool reversed, float* packed) {
+    for (long c = 0; c < round_up(channels, LANES); c++)
+        for (long i = 0; i < taps; i++)
+            packed[(c / LANES * taps + i) * LANES + c % LANES] =
+                c < channels ? weight[c * taps + (reversed ? taps - 1 - i : i)] : 0.0f;
+}
+
+// sum[j] += the sum over kx of row[j + kx] * filter[kx]. K is the kernel size where the compiler knows it: then every
+// pixel is read once.
+template <long K>
+inline void add_row(const float* row, const float* filter, long kernel, Vector* sum) {
+    if constexpr (K > 0) {
+#pragma GCC unroll 32
+        for (long i = 0; i < TILE + K - 1; i++) {
+            Vector pixel = load(row + i * LANES);
+#pragma GCC unroll 32
+            for (long j = 0; j < TILE; j++)
+                if (j <= i && i < j + K) sum[j] += pixel * load(filter + (i - j) * LANES);
+        }
+    } else {
+        for (long kx = 0; kx < kernel; kx++) {
+            Vector tap = load(filter + kx * LANES);
+#pragma GCC unroll 32
+            for (long j = 0; j < TILE; j++) sum[j] += load(row + (j + kx) * LANES) * tap;
+        }
+    }
+}
+
+// Row y of the convolution: out [width rounded up to TILE][LANES].
+template <long K>
+inline void convolve_row(const Plane& plane, const float* window, const float* filter, long y, float* out) {
+    long kernel = K > 0 ? K : plane.kernel;
+    for (long x = 0; x < plane.width; x += TILE) {
+        Vector sum[TILE] = {};
+        for (long ky = plane.first(y); ky < plane.last(y); ky++)
+            add_row<K>(window + plane.slot(y + ky - plane.before) + x * LANES, filter + ky * kernel * LANES, kernel, sum);
+#pragma GCC unroll 8
+        for (long j = 0; j < TILE; j++) store(out + (x + j) * LANES, sum[j]);
+    }
+}
+
+// sum[kx] += the sum over x of pixels[x + kx] * slopes[x].
+template <long K>
+inline void add_products(const float* pixels, const float* slopes, long width, long kernel, float* sum) {
+    if constexpr (K > 0) {
+        Vector acc[K];
+#pragma GCC unroll 16
+        for (long kx = 0; kx < K; kx++) acc[kx] = load(sum + kx * LANES);
+        for (long x = 0; x < width; x += TILE)
+#pragma GCC unroll 32
+            for (long i = 0; i < TILE + K - 1; i++) {
+                Vector pixel = load(pixels + (x + i) * LANES);
+#pragma GCC unroll 32
+                for (long j = 0; j < TILE; j++)
+                    if (j <= i && i < j + K) acc[i - j] += pixel * load(slopes + (x + j) * LANES);
+            }
+#pragma GCC unroll 16
+        for (long kx = 0; kx < K; kx++) store(sum + kx * LANES, acc[kx]);
+    } else {
+        for (long kx = 0; kx < kernel; kx++) {
+            Vector acc[4] = {load(sum + kx * LANES)};
+            for (long x = 0; x < width; x += 4)
+#pragma GCC unroll 4
+                for (long j = 0; j < 4; j++) acc[j] += load(pixels + (x + j + kx) * LANES) * load(slopes + (x + j) * LANES);
+            store(sum + kx * LANES, (acc[0] + acc[1]) + (acc[2] + acc[3]));
+        }
+    }
+}
+
+// filter_gradient [kernel * kernel][LANES] += what row y of the output's gradient contributes.
+template <long K>
+inline void add_filter_gradient(const Plane& plane, const float* window, const float* slopes, long y, float* filter_gradient) {
+    long kernel = K > 0 ? K : plane.kernel;
+    for (long ky = plane.first(y); ky < plane.last(y); ky++)
+        add_products<K>(window + plane.slot(y + ky - plane.before), slopes, plane.width, kernel,
+                        filter_gradient + ky * kernel * LANES);
+}

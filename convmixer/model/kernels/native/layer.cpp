@@ -1,0 +1,322 @@
+// A whole ConvMixer layer for one batch, in as few passes over memory as its two BatchNorms allow:
+//
+//     a1 = depth-wise convolution of x,  g1 = GELU(a1),  z = x + BN1(g1)
+//     a2 = z times matrix transposed,    g2 = GELU(a2),  out = BN2(g2)
+//
+// What the backward pass needs of a1 and a2 is GELU's slope there, d1 and d2, found together with its value.
+// Sums over the batch are made of parts of fixed size, and the parts are added in a fixed order, in double precision:
+// their bits do not depend on the number of threads.
+#include <cmath>
+
+#include "matmul.h"
+#include "passes.h"
+
+static thread_local Arena arena;
+
+constexpr long ROWS = 96;        // pixels that a thread takes at a time; their vectors stay in the second-level cache
+constexpr long MOST_PARTS = 32;  // of the sum over the batch that is the matrix's gradient
+
+// One convolution's weights, and the BatchNorm after it.
+struct Stage {
+    const float *weight, *bias, *gamma, *beta;
+    float *mean, *variance;  // of the batch (biased), or for evaluation the running ones
+    double epsilon;
+};
+
+struct Gradients {
+    float *weight, *bias, *gamma, *beta;
+};
+
+// Mean and variance of numbers that come in blocks. Of each block there is one of the numbers, so that nothing is lost
+// where the mean is large, the sum of the differences from it, and the sum of their squares: [block][3][channels].
+static void combine_moments(const float* blocks, long n_blocks, long block_rows, long rows, long stride, long channels,
+                            const Stage& stage) {
+    for (long c = 0; c < channels; c++) {
+        double total = 0, squares = 0;
+        for (long b = 0; b < n_blocks; b++) {
+            const float* block = blocks + 3 * b * stride + c;
+            total += double(block[0]) * std::min(block_rows, rows - b * block_rows) + block[stride];
+        }
+        double mean = total / rows;
+        for (long b = 0; b < n_blocks; b++) {
+            const float* block = blocks + 3 * b * stride + c;
+            double distance = block[0] - mean, n = std::min(block_rows, rows - b * block_rows);
+            squares += block[2 * stride] + 2 * distance * block[stride] + n * distance * distance;
+        }
+        stage.mean[c] = mean;
+        stage.variance[c] = std::max(0.0, squares / rows);
+    }
+}
+
+inline void add_moments(float* block, long stride, Vector value, bool is_first) {
+    if (is_first) {
+        store(block, value);
+        store(block + stride, Vector{});
+        store(block + 2 * stride, Vector{});
+        return;
+    }
+    Vector difference = value - load(block);
+    store(block + stride, load(block + stride) + difference);
+    store(block + 2 * stride, load(block + 2 * stride) + difference * difference);
+}
+
+// BatchNorm: (g - mean) scale + beta with scale = gamma / deviation. In this form nothing is lost where the mean is large.
+struct Norm {
+    float *mean, *scale, *beta;  // zero beyond the last channel
+
+    Norm(const Stage& stage, long channels, long stride) : mean(arena.take(3 * stride)) {
+        scale = mean + stride, beta = scale + stride;
+        std::fill(mean, mean + 3 * stride, 0.0f);
+        for (long c = 0; c < channels; c++) {
+            mean[c] = stage.mean[c];
+            scale[c] = stage.gamma[c] / std::sqrt(double(stage.variance[c]) + stage.epsilon);
+            beta[c] = stage.beta[c];
+        }
+    }
+
+    Vector operator()(long c, Vector g) const { return (g - load(mean + c)) * load(scale + c) + load(beta + c); }
+};
+
+// How the gradient of BatchNorm's input follows from that of its output: (gradient - offset - (g - mean) slope) scale,
+// and the gradients of gamma and beta. sums: of the gradient, and of gradient (g - mean), double [2][stride].
+// Returns [4][stride]: scale, offset, slope, mean.
+static float* norm_gradient(const Stage& stage, const double* sums, long rows, long channels, long stride,
+                            const Gradients& gradients) {
+    float* factors = arena.take(4 * stride);
+    std::fill(factors, factors + 4 * stride, 0.0f);
+    for (long c = 0; c < channels; c++) {
+        double deviation = std::sqrt(double(stage.variance[c]) + stage.epsilon);
+        gradients.beta[c] = sums[c];
+        gradients.gamma[c] = sums[stride + c] / deviation;
+        factors[c] = stage.gamma[c] / deviation;
+        factors[stride + c] = sums[c] / rows;
+        factors[2 * stride + c] = sums[stride + c] / (deviation * deviation * rows);
+        factors[3 * stride + c] = stage.mean[c];
+    }
+    return factors;
+}
+
+inline Vector norm_slope(const float* factors, long stride, long c, Vector gradient, Vector g) {
+    Vector centred = g - load(factors + 3 * stride + c);
+    return (gradient - load(factors + stride + c) - centred * load(factors + 2 * stride + c)) * load(factors + c);
+}
+
+// [n][stride] floats -> double [stride]
+static void add_parts(const float* parts, long n, long part_stride, long stride, double* sums) {
+    std::fill(sums, sums + stride, 0.0);
+    for (long i = 0; i < n; i++)
+        for (long c = 0; c < stride; c++) sums[c] += parts[i * part_stride + c];
+}
+
+static double* take_doubles(long n) { return reinterpret_cast<double*>(arena.take(2 * n)); }
+
+// g1 and d1 (where wanted, for training), and the moments of g1.
+static void mix_space(const Shape& shape, const float* x, const Stage& stage, float* g, float* d) {
+    long stride = shape.padded_channels(), pixels = shape.height * shape.width;
+    float* moments = arena.take(3 * stride * shape.batch);
+    convolve(shape, arena, x, stage.weight, stage.bias,
+             [&](long n, long at, long c, long lanes, bool is_first, Vector a) {
+                 Gelu y = gelu(a);
+                 store(g + at, y.value, lanes);
+                 store(d + at, y.slope, lanes);
+                 add_moments(moments + 3 * n * stride + c, stride, y.value, is_first);
+             });
+    combine_moments(moments, shape.batch, pixels, shape.rows(), stride, shape.channels, stage);
+}
+
+// f(block, r, c, at, lanes) for all vectors of the rows `first` to `last` of a tensor [rows][channels].
+template <class F>
+inline void for_rows(const Shape& shape, long first, long last, F f) {
+    for (long row = first; row < last; row++)
+        for (long c = 0; c < shape.channels; c += LANES)
+            f(row - first, c, row * shape.channels + c, shape.channels - c);
+}
+
+// Everything that the threads need for a block of rows: blocks of [ROWS][stride], and the packed matrix.
+struct Product {
+    long stride;
+    float *matrix, *scratch;
+    long scratch_size;
+
+    Product(const Shape& shape, const float* weight, bool transposed, long n_blocks)
+        : stride(round_up(shape.channels, PANEL) + 16), scratch_size(n_blocks * ROWS * stride) {
+        matrix = arena.take(round_up(shape.channels, PANEL) * shape.channels);
+        pack_matrix(weight, shape.channels, shape.channels, transposed, matrix);
+        scratch = arena.take(shape.threads * scratch_size);
+    }
+
+    // A thread's blocks, one after the other.
+    float* block(long i) const { return scratch + omp_get_thread_num() * scratch_size + i * ROWS * stride; }
+};
+
+// g2 = GELU(z matrix^T + bias) with z = input(at, c, lanes); finish(block, row, at, c, lanes, GELU) gets it.
+template <class Input, class Finish>
+static void mix_channels(const Shape& shape, const Stage& stage, Input input, Finish finish) {
+    Product product(shape, stage.weight, true, 2);
+    long rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
+#pragma omp parallel for num_threads(shape.threads) schedule(dynamic)
+    for (long b = 0; b < n_blocks; b++) {
+        float *z = product.block(0), *a = product.block(1);
+        long first = b * ROWS, last = std::min(first + ROWS, rows);
+        for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
+            store(z + r * product.stride + c, input(at, c, lanes));
+        });
+        multiply(z, product.stride, last - first, shape.channels, product.matrix, shape.channels, a, product.stride);
+        for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
+            finish(b, r, at, c, lanes, gelu(load(a + r * product.stride + c) + load(stage.bias + c, lanes)));
+        });
+    }
+}
+
+static void normalise(const Shape& shape, const Norm& norm, const float* g, float* out) {
+    long rows = shape.rows();
+#pragma omp parallel for num_threads(shape.threads) schedule(static)
+    for (long first = 0; first < rows; first += ROWS)
+        for_rows(shape, first, std::min(first + ROWS, rows), [&](long, long c, long at, long lanes) {
+            store(out + at, norm(c, load(g + at, lanes)), lanes);
+        });
+}
+
+#define KERNEL extern "C" __attribute__((visibility("default")))
+
+KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* g1, float* d1,
+                       float* z, float* g2, float* d2, float* out) {
+    try {
+        arena.start();
+        mix_space(*shape, x, *space, g1, d1);
+        long stride = shape->padded_channels(), rows = shape->rows(), n_blocks = (rows + ROWS - 1) / ROWS;
+        Norm norm1(*space, shape->channels, stride);
+        float* moments = arena.take(3 * stride * n_blocks);
+        mix_channels(
+            *shape, *channels,
+            [&](long at, long c, long lanes) {
+                Vector sum = load(x + at, lanes) + norm1(c, load(g1 + at, lanes));
+                store(z + at, sum, lanes);
+                return sum;
+            },
+            [&](long block, long r, long at, long c, long lanes, Gelu y) {
+                store(g2 + at, y.value, lanes);
+                store(d2 + at, y.slope, lanes);
+                add_moments(moments + 3 * block * stride + c, stride, y.value, r == 0);
+            });
+        combine_moments(moments, n_blocks, ROWS, rows, stride, shape->channels, *channels);
+        normalise(*shape, Norm(*channels, shape->channels, stride), g2, out);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* z, float* out) {
+    try {
+        arena.start();
+        long stride = shape->padded_channels();
+        Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
+        convolve(*shape, arena, x, space->weight, space->bias, [&](long, long at, long c, long lanes, bool, Vector a) {
+            store(z + at, load(x + at, lanes) + norm1(c, gelu(a).value), lanes);
+        });
+        mix_channels(
+            *shape, *channels, [&](long at, long, long lanes) { return load(z + at, lanes); },
+            [&](long, long, long at, long c, long lanes, Gelu y) {
+                store(out + at, norm2(c, y.value), lanes);
+            });
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Sums over the batch of a gradient and of gradient (g - mean): double [2][stride].
+static double* gradient_sums(const Shape& shape, const float* gradient, const float* g, const float* mean) {
+    long stride = shape.padded_channels(), rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
+    float* parts = arena.take(2 * stride * n_blocks);
+    std::fill(parts, parts + 2 * stride * n_blocks, 0.0f);
+#pragma omp parallel for num_threads(shape.threads) schedule(static)
+    for (long b = 0; b < n_blocks; b++)
+        for_rows(shape, b * ROWS, std::min((b + 1) * ROWS, rows), [&](long, long c, long at, long lanes) {
+            float* part = parts + 2 * b * stride + c;
+            Vector slope = load(gradient + at, lanes), centred = load(g + at, lanes) - load(mean + c, lanes);
+            store(part, load(part) + slope);
+            store(part + stride, load(part + stride) + slope * centred);
+        });
+    double* sums = take_doubles(2 * stride);
+    add_parts(parts, n_blocks, 2 * stride, 2 * stride, sums);
+    return sums;
+}
+
+// The point-wise half: from the gradient of `out` to dz, the gradient of z; returns the sums of dz for the other half.
+static double* mix_channels_gradient(const Shape& shape, const Stage& stage, const float* gradient, const float* z,
+                                     const float* g2, const float* d2, const float* g1, const float* mean1, float* dz,
+                                     const Gradients& gradients) {
+    long channels = shape.channels, stride = shape.padded_channels(), rows = shape.rows();
+    const float* factors = norm_gradient(stage, gradient_sums(shape, gradient, g2, stage.mean), rows, channels, stride, gradients);
+    Product product(shape, stage.weight, false, 3);
+    long n_blocks = (rows + ROWS - 1) / ROWS, blocks_of_part = std::max(4L, (n_blocks + MOST_PARTS - 1) / MOST_PARTS);
+    long n_parts = (n_blocks + blocks_of_part - 1) / blocks_of_part;
+    long matrix_stride = round_up(channels, PANEL), matrix_size = round_up(channels, TILE_ROWS) * matrix_stride;
+    float* matrices = arena.take(n_parts * matrix_size);
+    float* sums = arena.take(3 * stride * n_blocks);  // of the slope (the bias's gradient), dz, and dz (g1 - mean1)
+#pragma omp parallel num_threads(shape.threads)
+    {
+        float *slopes = product.block(0), *pixels = product.block(1), *results = product.block(2);
+        std::fill(slopes, slopes + product.scratch_size, 0.0f);
+#pragma omp for schedule(dynamic)
+        for (long part = 0; part < n_parts; part++) {
+            float* matrix = matrices + part * matrix_size;
+            std::fill(matrix, matrix + matrix_size, 0.0f);
+            for (long b = part * blocks_of_part; b < std::min((part + 1) * blocks_of_part, n_blocks); b++) {
+                long first = b * ROWS, last = std::min(first + ROWS, rows);
+                float* sum = sums + 3 * b * stride;
+                std::fill(sum, sum + 3 * stride, 0.0f);
+                for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
+                    Vector slope = norm_slope(factors, stride, c, load(gradient + at, lanes), load(g2 + at, lanes)) *
+                                   load(d2 + at, lanes);
+                    store(slopes + r * product.stride + c, slope);
+                    store(sum + c, load(sum + c) + slope);
+                    store(pixels + r * product.stride + c, load(z + at, lanes));
+                });
+                multiply(slopes, product.stride, last - first, channels, product.matrix, channels, results, product.stride);
+                add_transposed_product(slopes, pixels, product.stride, last - first, channels, channels, matrix,
+                                       matrix_stride);
+                for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
+                    Vector slope = load(results + r * product.stride + c);
+                    Vector centred = load(g1 + at, lanes) - load(mean1 + c, lanes);
+                    store(dz + at, slope, lanes);
+                    store(sum + stride + c, load(sum + stride + c) + slope);
+                    store(sum + 2 * stride + c, load(sum + 2 * stride + c) + slope * centred);
+                });
+            }
+        }
+#pragma omp for schedule(static)
+        for (long r = 0; r < channels; r++)
+            for (long c = 0; c < channels; c += LANES) {
+                Vector sum = {};
+                for (long part = 0; part < n_parts; part++) sum += load(matrices + part * matrix_size + r * matrix_stride + c);
+                store(gradients.weight + r * channels + c, sum, channels - c);
+            }
+    }
+    double* totals = take_doubles(3 * stride);
+    add_parts(sums, n_blocks, 3 * stride, 3 * stride, totals);
+    for (long c = 0; c < channels; c++) gradients.bias[c] = totals[c];
+    return totals + stride;
+}
+
+KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* channels, const float* gradient,
+                          const float* x, const float* g1, const float* d1, const float* z, const float* g2, const float* d2,
+                          float* dz, float* dx, const Gradients* of_space, const Gradients* of_channels) {
+    try {
+        arena.start();
+        double* sums = mix_channels_gradient(*shape, *channels, gradient, z, g2, d2, g1, space->mean, dz, *of_channels);
+        long stride = shape->padded_channels();
+        const float* factors = norm_gradient(*space, sums, shape->rows(), shape->channels, stride, *of_space);
+        convolve_gradients(
+            *shape, arena, x, space->weight,
+            [&](long at, long c, long lanes) {
+                return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) * load(d1 + at, lanes);
+            },
+            dz, dx, of_space->weight, of_space->bias);
+        return 0;
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
