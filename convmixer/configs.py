@@ -27,12 +27,15 @@ from convmixer.model.initialization import STARTS, apply_starts
 from convmixer.model.kernels import CHOICES, choose_path
 from convmixer.overrides import check
 from convmixer.recipes import RECIPES
+from convmixer.tracking import labml_fixes
 from convmixer.training import schedules
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.hardware import choose_device, choose_precision
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth, check_layer
 from convmixer.training.trainer import Trainer
+
+labml_fixes.keep_classes_apart()
 
 # `resume` may change where a run computes, never what.
 CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "valid_batch_size", "tracking.app_url")

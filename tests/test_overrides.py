@@ -8,10 +8,11 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from labml.configs import option
+from torch import nn
 
 from convmixer.configs import Configs, resolve
 from convmixer.keys import keys_of
-from convmixer.model.layers import SIZES
+from convmixer.model.layers import SIZES, ConvMixerLayer
 from convmixer.overrides import as_argument, check, read_config_file, split_assignments
 from convmixer.recipes import RECIPES
 
@@ -118,13 +119,16 @@ def test_a_subclass_s_own_keys_and_options_are_checked_too() -> None:
         layer = "mine"
 
     @option(Mine.layer, "mine")
-    def mine(c: Mine) -> None:
-        raise NotImplementedError
+    def mine(c: Mine) -> nn.Module:
+        return nn.Identity()
 
     keys = keys_of(Mine)
     assert keys["heads"].default == 4
     assert keys["layer"].default == "mine" and "mine" in keys["layer"].options
     assert check({"heads": "8"}, keys, "command line") == {"heads": 8}
+    assert isinstance(Mine().layer, nn.Identity)
+    assert keys_of(Configs)["layer"].default == "conv_mixer_layer"
+    assert isinstance(Configs().layer, ConvMixerLayer)
 
 
 def test_configs_lists_every_key_and_marks_what_was_changed(command, tmp_path: Path) -> None:

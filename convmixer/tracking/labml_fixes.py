@@ -6,6 +6,7 @@ from pathlib import Path
 from labml.internal import experiment
 from labml.internal.app import logs
 from labml.internal.computer import configs as computer
+from labml.internal.configs.config_item import ConfigItem
 from labml.internal.logger.destinations.console import ConsoleDestination
 
 
@@ -48,6 +49,11 @@ def _git_status() -> tuple[dict, str | None]:
         return unknown | known, None
     except Exception:  # GitPython passes on whatever git says, in many types; it needs git itself to be imported
         return unknown, None
+
+
+def keep_classes_apart() -> None:
+    """An object of a `Configs` subclass would write the subclass's defaults into the base class for good."""
+    ConfigItem.update = lambda self, other: None
 
 
 def apply() -> None:

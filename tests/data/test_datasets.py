@@ -159,7 +159,8 @@ def test_a_download_on_a_terminal_shows_its_progress(server, tmp_path):
     assert ARCHIVE in shown and "100%" in shown and "\x1b[" in shown
 
 
-def test_a_piped_download_writes_no_control_codes(server, tmp_path, capfd):
+def test_a_piped_download_writes_no_control_codes(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("convmixer"), "handlers", [])  # another test's command may have left its own
     cifar("cifar10", tmp_path)
     out, err = capfd.readouterr()
     assert out == err == ""

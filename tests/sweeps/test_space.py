@@ -199,6 +199,7 @@ def test_is_refused_in_one_line(line: str, expected: str, here: Path, refusal) -
 
 
 def test_auto_never_falls_back_in_a_sweep(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr("urllib.request._opener", None)  # which keeps the proxies of when it was made
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(SystemExit) as end:

@@ -7,6 +7,7 @@ from torch import nn
 
 from convmixer.errors import UserError
 from convmixer.model.kernels.build import Unavailable, library
+from convmixer.model.kernels.depthwise import triton_is_available
 
 CHOICES = ("auto", "torch", "native")
 
@@ -27,7 +28,8 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
     """Let the layers of `model` go through the native kernels, wherever these fit, or through PyTorch's operations.
 
     Args:
-        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled.
+        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch:
+            what Triton's kernels gain there was not measured yet.
 
     Raises:
         UserError: native is asked for, and can't be had.
@@ -40,6 +42,8 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
 
 
 def _native_path(kernels: str, device: torch.device, precision: torch.dtype) -> Path:
+    if device.type == "cuda" and kernels == "native" and triton_is_available():
+        return Path("native (Triton)", "depth-wise convolution alone")
     try:
         name = str(precision).removeprefix("torch.")
         if device.type != "cpu" or precision is not torch.float32:

@@ -42,6 +42,9 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     Returns:
         [batch, channels, height, width], channels_last from the kernels.
     """
+    if x.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        dtype = torch.get_autocast_dtype("cuda")
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     if is_native(x, weight):
         return _depthwise_conv2d(x, weight, bias)
     return depthwise_conv2d_reference(x, weight, bias)
@@ -66,11 +69,11 @@ def is_native(x: Tensor, weight: Tensor) -> bool:
         and weight.shape == (x.shape[1], 1, weight.shape[-1], weight.shape[-1])
         and x.shape[1:].numel() > 0
         and x.dtype == weight.dtype
-        and not torch.is_autocast_enabled(x.device.type)
     )
     if x.device.type == "cuda":
         return fits and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and triton_is_available()
-    return fits and x.device.type == "cpu" and x.dtype is torch.float32 and is_available()
+    is_float32 = x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
+    return fits and x.device.type == "cpu" and is_float32 and is_available()
 
 
 @cache

@@ -44,24 +44,26 @@ def _convolve(
 
 @triton.jit
 def _filter_gradient(
-    x, slopes, parts, rows, height, width, channels, before,
-    KERNEL: tl.constexpr, CHUNKS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    x, slopes, parts, rows, height, channels, before,
+    CHUNK_ROWS: tl.constexpr, WIDTH: tl.constexpr, KERNEL: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """One tap's sum over a chunk of all rows; parts [CHUNKS, KERNEL * KERNEL, channels], float32."""
+    """One tap's sum over a chunk of all rows; parts [chunks, KERNEL * KERNEL, channels], float32."""
     chunk, tap = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
     down, right = tap // KERNEL - before, tap % KERNEL - before
     total = tl.zeros([PIXELS, CHANNELS], dtype=tl.float32)
-    for row in range(rows * chunk // CHUNKS, rows * (chunk + 1) // CHUNKS):
+    for i in range(CHUNK_ROWS):
+        row = chunk * CHUNK_ROWS + i
         y = row % height
-        end = tl.where((y + down >= 0) & (y + down < height), width, 0)
-        for first in range(0, width, PIXELS):
+        own_end = tl.where(row < rows, WIDTH, 0)
+        end = tl.where((y + down >= 0) & (y + down < height), own_end, 0)
+        for first in range(0, WIDTH, PIXELS):
             columns = first + tl.arange(0, PIXELS)
-            here = (columns < width)[:, None] & (c < channels)[None, :]
+            here = (columns < own_end)[:, None] & (c < channels)[None, :]
             there = ((columns + right >= 0) & (columns + right < end))[:, None] & here
-            start = tl.cast(row, tl.int64) * width
+            start = tl.cast(row, tl.int64) * WIDTH
             slope = tl.load(slopes + (start + columns[:, None]) * channels + c[None, :], mask=here, other=0.0)
-            places = (start + down * width + columns[:, None] + right) * channels + c[None, :]
+            places = (start + down * WIDTH + columns[:, None] + right) * channels + c[None, :]
             total += slope.to(tl.float32) * tl.load(x + places, mask=there, other=0.0).to(tl.float32)
     places = (chunk * KERNEL * KERNEL + tap) * channels + c
     tl.store(parts + places, tl.sum(total, axis=0), mask=c < channels)
@@ -96,7 +98,9 @@ def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tenso
     parts = torch.zeros(CHUNKS, kernel * kernel, channels, device=x.device)
     if x.numel():
         grid = (CHUNKS, kernel * kernel, triton.cdiv(channels, CHANNELS))
-        sizes = (batch * height, height, width, channels, (kernel - 1) // 2, kernel, CHUNKS, PIXELS, CHANNELS)
+        rows = batch * height
+        sizes = (rows, height, channels, (kernel - 1) // 2)
+        sizes += (triton.cdiv(rows, CHUNKS), width, kernel, PIXELS, CHANNELS)
         _filter_gradient[grid](x, gradient, parts, *sizes)
     dweight = parts.sum(0).t().reshape(weight.shape)
     dbias = gradient.sum((0, 2, 3), dtype=torch.float32)

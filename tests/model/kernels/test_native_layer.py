@@ -43,13 +43,14 @@ def train_once(layer: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def assert_near(found: dict[str, Tensor], exact: dict[str, Tensor], modules: dict[str, Tensor]) -> None:
-    """Every number is within 1e-5 of the largest of its tensor; a bias's or norm's gradient, of the largest in x's.
+    """Every number is within 1e-5 of the largest of its tensor; in gradients of biases and norms, of all.
 
     For they are sums of such terms, which may cancel. BatchNorm of few numbers, and gradients that it makes zero, show
     nothing but rounding: where the modules in float32 lose much of it too, five times that may be lost.
     """
+    sizes = {name: value.abs().max().item() for name, value in exact.items()}
     for name, expected in exact.items():
-        largest = max(exact[other].abs().max().item() for other in (name, "x" if expected.dim() == 1 else name))
+        largest = max(sizes.values()) if name.endswith(("bias", "norm1.weight", "norm2.weight")) else sizes[name]
         error, theirs = ((other[name] - expected).abs().max().item() for other in (found, modules))
         assert error <= max(1e-5 * largest, 5 * theirs), name
 
@@ -70,7 +71,7 @@ def in_three_ways(layer: nn.Module, x: Tensor, once: Once) -> list[dict[str, Ten
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch=st.integers(4, 9),
-    channels=st.integers(1, 70),
+    channels=st.integers(2, 70),
     height=st.integers(3, 14),
     width=st.integers(3, 14),
     kernel=st.integers(2, 10),

@@ -7,7 +7,7 @@ extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Sh
     try {
         arena.start();
         convolve(*shape, arena, x, weight, bias,
-                 [&](long, long at, long, long lanes, bool, Vector value) { store(out + at, value, lanes); });
+                 [&](long, long, long at, long, long lanes, Vector value) { store(out + at, value, lanes); });
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -27,37 +27,35 @@ struct Gradients {
     float *weight, *bias, *gamma, *beta;
 };
 
-// Mean and variance of numbers that come in blocks. Of each block there is one of the numbers, so that nothing is lost
-// where the mean is large, the sum of the differences from it, and the sum of their squares: [block][3][channels].
+// Mean and variance of numbers that come in blocks of `block_rows`. blocks: of each its mean, and the sum of the squared
+// distances from it, [block][2][stride]. (Chan, Golub & LeVeque, 1983.)
 static void combine_moments(const float* blocks, long n_blocks, long block_rows, long rows, long stride, long channels,
                             const Stage& stage) {
     for (long c = 0; c < channels; c++) {
         double total = 0, squares = 0;
-        for (long b = 0; b < n_blocks; b++) {
-            const float* block = blocks + 3 * b * stride + c;
-            total += double(block[0]) * std::min(block_rows, rows - b * block_rows) + block[stride];
-        }
+        for (long b = 0; b < n_blocks; b++)
+            total += double(blocks[2 * b * stride + c]) * std::min(block_rows, rows - b * block_rows);
         double mean = total / rows;
         for (long b = 0; b < n_blocks; b++) {
-            const float* block = blocks + 3 * b * stride + c;
-            double distance = block[0] - mean, n = std::min(block_rows, rows - b * block_rows);
-            squares += block[2 * stride] + 2 * distance * block[stride] + n * distance * distance;
+            const float* block = blocks + 2 * b * stride + c;
+            double distance = block[0] - mean;
+            squares += block[stride] + distance * distance * std::min(block_rows, rows - b * block_rows);
         }
         stage.mean[c] = mean;
-        stage.variance[c] = std::max(0.0, squares / rows);
+        stage.variance[c] = squares / rows;
     }
 }
 
-inline void add_moments(float* block, long stride, Vector value, bool is_first) {
-    if (is_first) {
+// Take the n-th value, counted from 0, into the moments of a block: [2][stride]. (Welford, 1962.)
+inline void add_moments(float* block, long stride, Vector value, long n) {
+    if (n == 0) {
         store(block, value);
         store(block + stride, Vector{});
-        store(block + 2 * stride, Vector{});
         return;
     }
-    Vector difference = value - load(block);
-    store(block + stride, load(block + stride) + difference);
-    store(block + 2 * stride, load(block + 2 * stride) + difference * difference);
+    Vector distance = value - load(block), mean = load(block) + distance * (1.0f / (n + 1));
+    store(block, mean);
+    store(block + stride, load(block + stride) + distance * (value - mean));
 }
 
 // BatchNorm: (g - mean) scale + beta with scale = gamma / deviation. In this form nothing is lost where the mean is large.
@@ -113,13 +111,13 @@ static double* take_doubles(long n) { return reinterpret_cast<double*>(arena.tak
 // g1 and d1 (where wanted, for training), and the moments of g1.
 static void mix_space(const Shape& shape, const float* x, const Stage& stage, float* g, float* d) {
     long stride = shape.padded_channels(), pixels = shape.height * shape.width;
-    float* moments = arena.take(3 * stride * shape.batch);
+    float* moments = arena.take(2 * stride * shape.batch);
     convolve(shape, arena, x, stage.weight, stage.bias,
-             [&](long n, long at, long c, long lanes, bool is_first, Vector a) {
+             [&](long n, long pixel, long at, long c, long lanes, Vector a) {
                  Gelu y = gelu(a);
                  store(g + at, y.value, lanes);
                  store(d + at, y.slope, lanes);
-                 add_moments(moments + 3 * n * stride + c, stride, y.value, is_first);
+                 add_moments(moments + 2 * n * stride + c, stride, y.value, pixel);
              });
     combine_moments(moments, shape.batch, pixels, shape.rows(), stride, shape.channels, stage);
 }
@@ -186,7 +184,7 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
         mix_space(*shape, x, *space, g1, d1);
         long stride = shape->padded_channels(), rows = shape->rows(), n_blocks = (rows + ROWS - 1) / ROWS;
         Norm norm1(*space, shape->channels, stride);
-        float* moments = arena.take(3 * stride * n_blocks);
+        float* moments = arena.take(2 * stride * n_blocks);
         mix_channels(
             *shape, *channels,
             [&](long at, long c, long lanes) {
@@ -197,7 +195,7 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
             [&](long block, long r, long at, long c, long lanes, Gelu y) {
                 store(g2 + at, y.value, lanes);
                 store(d2 + at, y.slope, lanes);
-                add_moments(moments + 3 * block * stride + c, stride, y.value, r == 0);
+                add_moments(moments + 2 * block * stride + c, stride, y.value, r);
             });
         combine_moments(moments, n_blocks, ROWS, rows, stride, shape->channels, *channels);
         normalise(*shape, Norm(*channels, shape->channels, stride), g2, out);
@@ -212,7 +210,7 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
         arena.start();
         long stride = shape->padded_channels();
         Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
-        convolve(*shape, arena, x, space->weight, space->bias, [&](long, long at, long c, long lanes, bool, Vector a) {
+        convolve(*shape, arena, x, space->weight, space->bias, [&](long, long, long at, long c, long lanes, Vector a) {
             store(z + at, load(x + at, lanes) + norm1(c, gelu(a).value), lanes);
         });
         mix_channels(

@@ -64,7 +64,7 @@ inline void copy_row(const Shape& shape, const Plane& plane, const float* from, 
     });
 }
 
-// finish(n, at, c, lanes, is_first, value) gets every vector of the convolution, row by row; is_first at an image's first.
+// finish(n, pixel, at, c, lanes, value) gets every vector of the convolution of image n, pixel by pixel.
 template <class Finish>
 void convolve(const Shape& shape, Arena& arena, const float* x, const float* weight, const float* bias, Finish finish) {
     Plane plane = shape.plane();
@@ -97,7 +97,7 @@ void convolve(const Shape& shape, Arena& arena, const float* x, const float* wei
                             long c = group + block * LANES;
                             Vector value = load(results + block * result_size + i * LANES);
                             // Added last: a large bias then costs no digits of the sum.
-                            finish(n, at, c, lanes, y + i == 0, bias ? value + load(bias + c, lanes) : value);
+                            finish(n, y * plane.width + i, at, c, lanes, bias ? value + load(bias + c, lanes) : value);
                         });
                     }
                 }
