@@ -107,13 +107,19 @@ def _compiler() -> str:
 
 
 def _openmp_runtime() -> str:
-    """The OpenMP library that torch has loaded: two in one process would fight over the cores."""
+    """The OpenMP library that torch has loaded: two in one process would fight over the cores.
+
+    Other packages may have loaded their own (scikit-learn does); torch's is in one of its folders.
+    """
     maps = Path("/proc/self/maps")
     lines = maps.read_text().splitlines() if maps.exists() else []
-    paths = {line.split(maxsplit=5)[5] for line in lines if "libgomp" in line}
-    if len(paths) != 1:
+    loaded = {line.split(maxsplit=5)[5] for line in lines if "libgomp" in line}
+    package = Path(torch.__file__).parent
+    of_torch = {path for path in loaded if {package, package.with_name("torch.libs")} & set(Path(path).parents)}
+    candidates = of_torch or loaded  # a torch built on this machine uses the system's
+    if len(candidates) != 1:
         raise Unavailable(f"torch's OpenMP library (libgomp) is not to be found on this {platform.system()}")
-    return paths.pop()
+    return candidates.pop()
 
 
 def _fingerprint(compiler: str, flags: tuple[str, ...], runtime: str) -> str:

@@ -3,7 +3,9 @@
 
 static thread_local Arena arena;
 
-extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Shape* shape, const float* x, const float* weight, const float* bias, float* out) {
+extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Shape* shape, const float* x,
+                                                                        const float* weight, const float* bias,
+                                                                        float* out) {
     try {
         arena.start();
         convolve(*shape, arena, x, weight, bias,
@@ -14,13 +16,14 @@ extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Sh
     }
 }
 
-extern "C" __attribute__((visibility("default"))) int depthwise_backward(const Shape* shape, const float* x, const float* weight, const float* gradient,
-                                  float* dx, float* dweight, float* dbias) {
+extern "C" __attribute__((visibility("default"))) int depthwise_backward(const Shape* shape, const float* x,
+                                                                         const float* weight, const float* gradient,
+                                                                         float* dx, float* dweight, float* dbias) {
     try {
         arena.start();
-        convolve_gradients(*shape, arena, x, weight,
-                           [&](long at, long, long lanes) { return load(gradient + at, lanes); }, nullptr, dx, dweight,
-                           dbias);
+        convolve_gradients(
+            *shape, arena, x, weight, [&](long at, long, long lanes) { return load(gradient + at, lanes); }, nullptr,
+            dx, dweight, dbias);
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -2,8 +2,8 @@
 //
 // The rows of the input that a row of the output needs, k of them, are held in a window, each with columns of zeros at
 // both sides: [kernel][columns][LANES]. In the image the pixels of one channel lie far apart, and in the window close
-// together, in the fastest cache. Row y lies in slot y modulo k. There are no rows of zeros: the rows of the kernel that
-// would meet them are left out.
+// together, in the fastest cache. Row y lies in slot y modulo k. There are no rows of zeros: the rows of the kernel
+// that would meet them are left out.
 #pragma once
 
 #include <algorithm>
@@ -61,7 +61,8 @@ inline void convolve_row(const Plane& plane, const float* window, const float* f
     for (long x = 0; x < plane.width; x += TILE) {
         Vector sum[TILE] = {};
         for (long ky = plane.first(y); ky < plane.last(y); ky++)
-            add_row<K>(window + plane.slot(y + ky - plane.before) + x * LANES, filter + ky * kernel * LANES, kernel, sum);
+            add_row<K>(window + plane.slot(y + ky - plane.before) + x * LANES, filter + ky * kernel * LANES, kernel,
+                       sum);
 #pragma GCC unroll 8
         for (long j = 0; j < TILE; j++) store(out + (x + j) * LANES, sum[j]);
     }
@@ -89,7 +90,8 @@ inline void add_products(const float* pixels, const float* slopes, long width, l
             Vector acc[4] = {load(sum + kx * LANES)};
             for (long x = 0; x < width; x += 4)
 #pragma GCC unroll 4
-                for (long j = 0; j < 4; j++) acc[j] += load(pixels + (x + j + kx) * LANES) * load(slopes + (x + j) * LANES);
+                for (long j = 0; j < 4; j++)
+                    acc[j] += load(pixels + (x + j + kx) * LANES) * load(slopes + (x + j) * LANES);
             store(sum + kx * LANES, (acc[0] + acc[1]) + (acc[2] + acc[3]));
         }
     }
@@ -97,7 +99,8 @@ inline void add_products(const float* pixels, const float* slopes, long width, l
 
 // filter_gradient [kernel * kernel][LANES] += what row y of the output's gradient contributes.
 template <long K>
-inline void add_filter_gradient(const Plane& plane, const float* window, const float* slopes, long y, float* filter_gradient) {
+inline void add_filter_gradient(const Plane& plane, const float* window, const float* slopes, long y,
+                                float* filter_gradient) {
     long kernel = K > 0 ? K : plane.kernel;
     for (long ky = plane.first(y); ky < plane.last(y); ky++)
         add_products<K>(window + plane.slot(y + ky - plane.before), slopes, plane.width, kernel,

@@ -27,8 +27,8 @@ struct Gradients {
     float *weight, *bias, *gamma, *beta;
 };
 
-// Mean and variance of numbers that come in blocks of `block_rows`. blocks: of each its mean, and the sum of the squared
-// distances from it, [block][2][stride]. (Chan, Golub & LeVeque, 1983.)
+// Mean and variance of numbers that come in blocks of `block_rows`. blocks: of each its mean, and the sum of the
+// squared distances from it, [block][2][stride]. (Chan, Golub & LeVeque, 1983.)
 static void combine_moments(const float* blocks, long n_blocks, long block_rows, long rows, long stride, long channels,
                             const Stage& stage) {
     for (long c = 0; c < channels; c++) {
@@ -58,7 +58,8 @@ inline void add_moments(float* block, long stride, Vector value, long n) {
     store(block + stride, load(block + stride) + distance * (value - mean));
 }
 
-// BatchNorm: (g - mean) scale + beta with scale = gamma / deviation. In this form nothing is lost where the mean is large.
+// BatchNorm: (g - mean) scale + beta with scale = gamma / deviation. In this form nothing is lost where the mean is
+// large.
 struct Norm {
     float *mean, *scale, *beta;  // zero beyond the last channel
 
@@ -112,13 +113,12 @@ static double* take_doubles(long n) { return reinterpret_cast<double*>(arena.tak
 static void mix_space(const Shape& shape, const float* x, const Stage& stage, float* g, float* d) {
     long stride = shape.padded_channels(), pixels = shape.height * shape.width;
     float* moments = arena.take(2 * stride * shape.batch);
-    convolve(shape, arena, x, stage.weight, stage.bias,
-             [&](long n, long pixel, long at, long c, long lanes, Vector a) {
-                 Gelu y = gelu(a);
-                 store(g + at, y.value, lanes);
-                 store(d + at, y.slope, lanes);
-                 add_moments(moments + 2 * n * stride + c, stride, y.value, pixel);
-             });
+    convolve(shape, arena, x, stage.weight, stage.bias, [&](long n, long pixel, long at, long c, long lanes, Vector a) {
+        Gelu y = gelu(a);
+        store(g + at, y.value, lanes);
+        store(d + at, y.slope, lanes);
+        add_moments(moments + 2 * n * stride + c, stride, y.value, pixel);
+    });
     combine_moments(moments, shape.batch, pixels, shape.rows(), stride, shape.channels, stage);
 }
 
@@ -156,9 +156,8 @@ static void mix_channels(const Shape& shape, const Stage& stage, Input input, Fi
     for (long b = 0; b < n_blocks; b++) {
         float *z = product.block(0), *a = product.block(1);
         long first = b * ROWS, last = std::min(first + ROWS, rows);
-        for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
-            store(z + r * product.stride + c, input(at, c, lanes));
-        });
+        for_rows(shape, first, last,
+                 [&](long r, long c, long at, long lanes) { store(z + r * product.stride + c, input(at, c, lanes)); });
         multiply(z, product.stride, last - first, shape.channels, product.matrix, shape.channels, a, product.stride);
         for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
             finish(b, r, at, c, lanes, gelu(load(a + r * product.stride + c) + load(stage.bias + c, lanes)));
@@ -170,15 +169,14 @@ static void normalise(const Shape& shape, const Norm& norm, const float* g, floa
     long rows = shape.rows();
 #pragma omp parallel for num_threads(shape.threads) schedule(static)
     for (long first = 0; first < rows; first += ROWS)
-        for_rows(shape, first, std::min(first + ROWS, rows), [&](long, long c, long at, long lanes) {
-            store(out + at, norm(c, load(g + at, lanes)), lanes);
-        });
+        for_rows(shape, first, std::min(first + ROWS, rows),
+                 [&](long, long c, long at, long lanes) { store(out + at, norm(c, load(g + at, lanes)), lanes); });
 }
 
 #define KERNEL extern "C" __attribute__((visibility("default")))
 
-KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* g1, float* d1,
-                       float* z, float* g2, float* d2, float* out) {
+KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* g1,
+                       float* d1, float* z, float* g2, float* d2, float* out) {
     try {
         arena.start();
         mix_space(*shape, x, *space, g1, d1);
@@ -205,7 +203,8 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
     }
 }
 
-KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* z, float* out) {
+KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* channels, const float* x, float* z,
+                          float* out) {
     try {
         arena.start();
         long stride = shape->padded_channels();
@@ -215,9 +214,7 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
         });
         mix_channels(
             *shape, *channels, [&](long at, long, long lanes) { return load(z + at, lanes); },
-            [&](long, long, long at, long c, long lanes, Gelu y) {
-                store(out + at, norm2(c, y.value), lanes);
-            });
+            [&](long, long, long at, long c, long lanes, Gelu y) { store(out + at, norm2(c, y.value), lanes); });
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
@@ -247,7 +244,8 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
                                      const float* g2, const float* d2, const float* g1, const float* mean1, float* dz,
                                      const Gradients& gradients) {
     long channels = shape.channels, stride = shape.padded_channels(), rows = shape.rows();
-    const float* factors = norm_gradient(stage, gradient_sums(shape, gradient, g2, stage.mean), rows, channels, stride, gradients);
+    const float* factors =
+        norm_gradient(stage, gradient_sums(shape, gradient, g2, stage.mean), rows, channels, stride, gradients);
     Product product(shape, stage.weight, false, 3);
     long n_blocks = (rows + ROWS - 1) / ROWS, blocks_of_part = std::max(4L, (n_blocks + MOST_PARTS - 1) / MOST_PARTS);
     long n_parts = (n_blocks + blocks_of_part - 1) / blocks_of_part;
@@ -273,7 +271,8 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
                     store(sum + c, load(sum + c) + slope);
                     store(pixels + r * product.stride + c, load(z + at, lanes));
                 });
-                multiply(slopes, product.stride, last - first, channels, product.matrix, channels, results, product.stride);
+                multiply(slopes, product.stride, last - first, channels, product.matrix, channels, results,
+                         product.stride);
                 add_transposed_product(slopes, pixels, product.stride, last - first, channels, channels, matrix,
                                        matrix_stride);
                 for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
@@ -289,7 +288,8 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
         for (long r = 0; r < channels; r++)
             for (long c = 0; c < channels; c += LANES) {
                 Vector sum = {};
-                for (long part = 0; part < n_parts; part++) sum += load(matrices + part * matrix_size + r * matrix_stride + c);
+                for (long part = 0; part < n_parts; part++)
+                    sum += load(matrices + part * matrix_size + r * matrix_stride + c);
                 store(gradients.weight + r * channels + c, sum, channels - c);
             }
     }
@@ -300,8 +300,9 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
 }
 
 KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* channels, const float* gradient,
-                          const float* x, const float* g1, const float* d1, const float* z, const float* g2, const float* d2,
-                          float* dz, float* dx, const Gradients* of_space, const Gradients* of_channels) {
+                          const float* x, const float* g1, const float* d1, const float* z, const float* g2,
+                          const float* d2, float* dz, float* dx, const Gradients* of_space,
+                          const Gradients* of_channels) {
     try {
         arena.start();
         double* sums = mix_channels_gradient(*shape, *channels, gradient, z, g2, d2, g1, space->mean, dz, *of_channels);
@@ -310,7 +311,8 @@ KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* c
         convolve_gradients(
             *shape, arena, x, space->weight,
             [&](long at, long c, long lanes) {
-                return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) * load(d1 + at, lanes);
+                return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) *
+                       load(d1 + at, lanes);
             },
             dz, dx, of_space->weight, of_space->bias);
         return 0;

@@ -5,7 +5,7 @@
 
 #include "vectors.h"
 
-constexpr long PANEL = 2 * LANES;                       // columns computed at once
+constexpr long PANEL = 2 * LANES;                        // columns computed at once
 constexpr long TILE_ROWS = VECTOR_BYTES == 64 ? 12 : 6;  // rows computed at once: as many sums as registers hold
 
 // matrix [rows][columns] (or its transpose [columns][rows]) -> packed [columns / PANEL][rows][PANEL], zeros at the end.
@@ -35,12 +35,11 @@ inline void multiply_tile(const float* a, long a_stride, long depth, const float
 
 // out [rows][columns] = a [rows][depth] times the packed matrix [depth][columns]; columns are rounded up to PANEL.
 // Rows are rounded up to TILE_ROWS: both arrays must have that many.
-inline void multiply(const float* a, long a_stride, long rows, long depth, const float* packed, long columns, float* out,
-                     long out_stride) {
+inline void multiply(const float* a, long a_stride, long rows, long depth, const float* packed, long columns,
+                     float* out, long out_stride) {
     for (long r = 0; r < rows; r += TILE_ROWS)
         for (long c = 0; c < columns; c += PANEL)
-            multiply_tile(a + r * a_stride, a_stride, depth, packed + c * depth, out + r * out_stride + c,
-                                     out_stride);
+            multiply_tile(a + r * a_stride, a_stride, depth, packed + c * depth, out + r * out_stride + c, out_stride);
 }
 
 // out [columns of a][columns of b] += a transposed times b, both of `rows` rows. Columns of a are rounded up to

@@ -1,7 +1,8 @@
 // The two passes over the planes of a batch: convolution, and both of its gradients at once.
 //
-// A thread takes an image (or a few) and a group of channels, reads row after row of it into the windows of depthwise.h,
-// and hands each row of results on while it is in the cache. What happens to data on its way in and out is the caller's.
+// A thread takes an image (or a few) and a group of channels, reads row after row of it into the windows of
+// depthwise.h, and hands each row of results on while it is in the cache. What happens to data on its way in and out is
+// the caller's.
 #pragma once
 
 #include <omp.h>
@@ -37,30 +38,36 @@ constexpr long CHUNKS = 16;  // sums over a batch are sums of that many parts, h
 template <class F>
 void with_kernel_size(long kernel, F f) {
     switch (kernel) {
-        case 3: return f(std::integral_constant<long, 3>());
-        case 5: return f(std::integral_constant<long, 5>());
-        case 7: return f(std::integral_constant<long, 7>());
-        case 9: return f(std::integral_constant<long, 9>());
-        default: return f(std::integral_constant<long, 0>());
+        case 3:
+            return f(std::integral_constant<long, 3>());
+        case 5:
+            return f(std::integral_constant<long, 5>());
+        case 7:
+            return f(std::integral_constant<long, 7>());
+        case 9:
+            return f(std::integral_constant<long, 9>());
+        default:
+            return f(std::integral_constant<long, 0>());
     }
 }
 
-// The vectors of channels `group` to `end` of a row of an image, pixel by pixel: f(x, block, at, lanes). `at` is the place
-// in the tensor; of the last block only the first `lanes` channels may exist.
+// The vectors of channels `group` to `end` of a row of an image, pixel by pixel: f(x, block, at, lanes). `at` is the
+// place in the tensor; of the last block only the first `lanes` channels may exist.
 template <class F>
 inline void for_row(const Shape& shape, long n, long y, long group, long end, F f) {
-    for (long x = 0; x < shape.width; x++)
-        for (long c = group; c < end; c += LANES) f(x, (c - group) / LANES, shape.at(n, y, x, c), end - c);
+    long row = shape.at(n, y, 0, 0), width = shape.width, channels = shape.channels;
+    for (long x = 0; x < width; x++)
+        for (long c = group; c < end; c += LANES) f(x, (c - group) / LANES, row + x * channels + c, end - c);
 }
 
 // Copies row y of `from` into the windows of a group, and has the row after it fetched.
 inline void copy_row(const Shape& shape, const Plane& plane, const float* from, long n, long y, long group, long end,
                      float* windows) {
     float* row = windows + plane.slot(y) + plane.before * LANES;
-    long below = shape.width * shape.channels;
-    for_row(shape, n, y, group, end, [&](long x, long block, long at, long lanes) {
+    long below = shape.width * shape.channels, window = plane.window_size();
+    for_row(shape, n, y, group, end, [=](long x, long block, long at, long lanes) {
         __builtin_prefetch(from + at + below);
-        store(row + block * plane.window_size() + x * LANES, load(from + at, lanes));
+        store(row + block * window + x * LANES, load(from + at, lanes));
     });
 }
 
@@ -93,7 +100,7 @@ void convolve(const Shape& shape, Arena& arena, const float* x, const float* wei
                             convolve_row<K>(plane, windows + block * plane.window_size(), filters + c * taps, y,
                                             results + block * result_size);
                         }
-                        for_row(shape, n, y, group, end, [&](long i, long block, long at, long lanes) {
+                        for_row(shape, n, y, group, end, [=](long i, long block, long at, long lanes) {
                             long c = group + block * LANES;
                             Vector value = load(results + block * result_size + i * LANES);
                             // Added last: a large bias then costs no digits of the sum.
@@ -139,19 +146,20 @@ void convolve_gradients(const Shape& shape, Arena& arena, const float* x, const 
                             for (; dweight && next < y + plane.last(y) - plane.before; next++)
                                 copy_row(shape, plane, x, n, next, group, end, pixels);
                             for (; next_slope < y + flipped.last(y) - flipped.before; next_slope++)
-                                for_row(shape, n, next_slope, group, end, [&](long i, long block, long at, long lanes) {
+                                for_row(shape, n, next_slope, group, end, [=](long i, long block, long at, long lanes) {
                                     float* sum = part + (block * (taps + 1) + taps) * LANES;
                                     Vector slope = gradient(at, group + block * LANES, lanes);
                                     store(sum, load(sum) + slope);
                                     store(slopes + block * plane.window_size() + flipped.slot(next_slope) +
-                                              (flipped.before + i) * LANES, slope);
+                                              (flipped.before + i) * LANES,
+                                          slope);
                                 });
                             for (long c = group; c < end; c += LANES) {
                                 long block = (c - group) / LANES, window = block * plane.window_size();
                                 if (dweight)
                                     add_filter_gradient<K>(plane, pixels + window,
-                                                           slopes + window + flipped.slot(y) + flipped.before * LANES, y,
-                                                           part + block * (taps + 1) * LANES);
+                                                           slopes + window + flipped.slot(y) + flipped.before * LANES,
+                                                           y, part + block * (taps + 1) * LANES);
                                 if (dx)
                                     convolve_row<K>(flipped, slopes + window, filters + c * taps, y,
                                                     results + block * result_size);
