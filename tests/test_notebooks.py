@@ -22,6 +22,7 @@ def test_monitor_shows_runs_curves_and_configs(command, tiny_run_overrides, tmp_
     assert "stderr" not in shown
 
 
+@pytest.mark.slow
 def test_anatomy_shows_what_a_run_learned(command, tiny_run_overrides, tmp_path) -> None:
     trained = command(*tiny_run_overrides).stdout
     notebook = executed("anatomy", {}, tmp_path)

@@ -61,6 +61,7 @@ def test_what_does_not_fit_is_said_before_training(here, refusal, overrides, exp
     assert not list(here.glob("logs/*/*"))
 
 
+@pytest.mark.slow
 def test_the_same_classes_keep_their_head_and_a_resumed_run_needs_the_file_no_more(
     command, call, start, here, tiny_run_overrides, tmp_path
 ):

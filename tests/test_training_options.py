@@ -32,6 +32,7 @@ def all_options(tiny_run_overrides) -> list[str]:
     return [o for o in tiny_run_overrides if not o.startswith(replaced)] + ["train_batch_size=16", "epochs=12", *ALL]
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_with_all_options_on(start, command, all_options, tmp_path) -> None:
     process = start(*all_options)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 15, process)

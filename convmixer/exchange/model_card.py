@@ -1,5 +1,6 @@
 """The model card beside weights that are taken away: what they are, how well they do, how to use them."""
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -175,7 +176,7 @@ def _kind(format_name: str) -> str:
 
 
 def _command(given: dict[str, Any]) -> str:
-    arguments = (as_argument(name, value) for name, value in without_places(given).items())
+    arguments = (shlex.quote(as_argument(name, value)) for name, value in without_places(given).items())
     return " ".join([f"python {Path(sys.argv[0]).name}", *arguments])
 
 
