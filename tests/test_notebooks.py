@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import nbformat
+import pytest
 from conftest import PROJECT
 
 from notebooks.render import ABSOLUTE, as_markdown, executed
