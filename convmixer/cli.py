@@ -79,12 +79,12 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
 @pass_configs
 def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
-    from convmixer import session
+    from convmixer import reopening, session
     from convmixer.overrides import split_assignments
     from convmixer.tracking import runs
 
     session.use_project_folder()
-    session.resume(configs_class, runs.run(run), split_assignments(overrides), quiet)
+    reopening.resume(configs_class, runs.run(run), split_assignments(overrides), quiet)
 
 
 @commands.command()
@@ -214,7 +214,7 @@ def runs(context: click.Context) -> None:
 @pass_configs
 def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
     """Send what its labml server lacks of RUN; tracking.app_url=URL names another one."""
-    from convmixer import session
+    from convmixer import reopening, session
     from convmixer.keys import keys_of
     from convmixer.overrides import split_assignments
     from convmixer.tracking import runs
@@ -222,7 +222,7 @@ def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
 
     session.use_project_folder()
     keys = keys_of(configs_class)
-    given = session.check_changes(split_assignments(overrides), keys, ("tracking.app_url",))
+    given = reopening.check_changes(split_assignments(overrides), keys, ("tracking.app_url",))
     send_run(runs.run(run), given.get("tracking.app_url"))
 
 

@@ -21,7 +21,7 @@ from convmixer.inference.formats import FORMATS, printable
 from convmixer.inference.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
-from convmixer.session import check_changes
+from convmixer.reopening import check_changes
 from convmixer.trained import open_trained
 from convmixer.whole_files import check_output, written_whole
 

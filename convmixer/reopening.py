@@ -1,0 +1,61 @@
+"""Opens what was trained before: its configs again, with what may be changed, to go on or to measure."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from convmixer.configs import CHANGEABLE_ON_RESUME, Configs
+from convmixer.errors import UserError
+from convmixer.keys import Key, keys_of
+from convmixer.overrides import check
+from convmixer.session import begin, prepare, script
+from convmixer.tracking.runs import Run
+
+
+def check_changes(changes: Mapping[str, Any], keys: Mapping[str, Key], changeable: tuple[str, ...]) -> dict[str, Any]:
+    """Typed overrides of what was trained already.
+
+    Raises:
+        UserError: one of them is wrong, or not `changeable`.
+    """
+    checked = check(changes, keys, "command line")
+    refused = [name for name in checked if name not in changeable]
+    if refused:
+        raise UserError(
+            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
+        )
+    return checked
+
+
+def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]) -> Configs:
+    """The configs of a run, with `changes`.
+
+    Raises:
+        UserError: a change that is not `changeable`, or a run of another script.
+    """
+    trained_by = Path(run.info["python_file"])
+    if trained_by.name != script().name:
+        arguments = " ".join(sys.argv[1:])
+        raise UserError(f"run {run.uuid[:8]} is of {trained_by}: use python {trained_by} {arguments}")
+    keys = keys_of(configs_class)
+    changes = check_changes(changes, keys, changeable)
+    conf = configs_class()
+    recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
+    if recorded["data.dataset"] == "auto":  # what it came to then is what it is now
+        recorded["data.dataset"] = "shapes" if "shapes" in run.info["tags"] else "cifar10"
+    conf.override(run.given | changes, recorded)
+    return conf
+
+
+def resume(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], quiet: bool) -> None:
+    """Go on with a run that was interrupted.
+
+    Raises:
+        UserError: it has ended, or can't be gone on with.
+    """
+    if run.summary:
+        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
+    conf = reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
+    prepare(conf, run)
+    begin(conf, quiet, run)
