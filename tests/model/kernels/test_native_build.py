@@ -95,10 +95,10 @@ def test_a_cache_that_cannot_be_written(compiler, monkeypatch):
 
 
 @pytest.mark.usefixtures("native")
-@pytest.mark.parametrize(("others", "runtimes"), [("", 1), ("import sklearn.ensemble;", 2)])
+@pytest.mark.parametrize(("others", "runtimes"), [("", 1), ("import sklearn.ensemble; ", 2)])
 def test_the_kernels_add_no_openmp_runtime_to_those_that_are_there(others, runtimes):
     script = (
-        f"{others} from pathlib import Path; from convmixer.model.kernels.build import library; library();"
+        f"{others}from pathlib import Path; from convmixer.model.kernels.build import library; library();"
         "lines = Path('/proc/self/maps').read_text().splitlines();"
         "print(len({line.split()[-1] for line in lines if 'libgomp' in line or 'libomp' in line}))"
     )
