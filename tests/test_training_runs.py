@@ -213,6 +213,17 @@ def test_a_damaged_checkpoint_is_never_used(start, command, long_run_overrides, 
     assert "damaged" in command("resume", "last", status=2).stderr
 
 
+def test_killed_after_its_summary_a_run_is_completed(start, command, tiny_run_overrides, tmp_path) -> None:
+    """labml notes the end last, after the curves are drawn; all that counts was done by then."""
+    process = start(*tiny_run_overrides)
+    wait_for(lambda: any((tmp_path / "logs").glob("*/*/summary.json")), process)
+    process.kill()
+    process.communicate()
+    assert only_run(tmp_path).status == "completed"
+    assert "completed" in command("runs").stdout
+    assert "has ended" in command("resume", "last", status=2).stderr
+
+
 def test_points_are_on_disk_when_they_are_saved(start, long_run_overrides, tmp_path) -> None:
     """Nothing is kept back in memory: while it trains, the log is seconds behind at most, and its lines are whole."""
     process = start(*long_run_overrides)

@@ -11,10 +11,12 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
+from urllib.error import HTTPError
 from urllib.parse import urljoin
 from urllib.request import urlopen
 
@@ -24,6 +26,7 @@ from convmixer.errors import UserError
 from convmixer.tracking.dashboard.patches import patched
 
 PATIENCE = 15.0  # seconds for a server to answer
+PAUSES = (0.5, 1.0, 0.0)  # seconds after each try: registries refuse a connection now and then
 LARGEST = 2**24  # bytes that are taken from a server
 
 _FONT_AWESOME = ("@fortawesome/fontawesome-free", "5.9.0")
@@ -185,11 +188,20 @@ def _address(asset: Asset, addresses: list[str]) -> str:
 
 
 def _get(url: str) -> bytes:
-    try:
-        with urlopen(url, timeout=PATIENCE) as response:
-            return response.read(LARGEST)
-    except (OSError, HTTPException, ValueError) as error:
-        raise Unavailable(f"{url} can't be fetched: {getattr(error, 'reason', error)}") from None
+    for pause in PAUSES:
+        try:
+            return _read(url)
+        except HTTPError as error:
+            raise Unavailable(f"{url} can't be fetched: {error.reason}") from None
+        except (OSError, HTTPException, ValueError) as error:
+            problem = getattr(error, "reason", error)
+            time.sleep(pause)
+    raise Unavailable(f"{url} can't be fetched: {problem}")
+
+
+def _read(url: str) -> bytes:
+    with urlopen(url, timeout=PATIENCE) as response:
+        return response.read(LARGEST)
 
 
 def _sha256(content: bytes) -> str:

@@ -163,6 +163,8 @@ class FollowedRun:
         if self._run.is_running():
             self._was_held_here = True
             return "in progress"
+        if self._run.has_summary_of_its_end:
+            return "completed"
         ending = _last_line(self.folder / _RUN_LOG)
         has_ended = ending and ending.get("time", 0) >= (self._times[-1] if self._times else 0)
         if has_ended:  # and was not gone on with after that

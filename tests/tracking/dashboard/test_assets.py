@@ -21,6 +21,7 @@ pytest.importorskip("labml_app")
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, bytes]]:
     """An npm registry on loopback that answers with these bytes; there is no cache, no npm and no internet."""
     contents: dict[str, bytes] = {}
+    monkeypatch.setattr(assets, "PAUSES", (0.0, 0.0))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -120,6 +121,20 @@ def test_without_npm_the_page_s_own_addresses_are_asked(
     monkeypatch.setattr(assets, "_get", answer)
     assert static_files()["vendor/package/dist/file.css"] == b"sound"
     assert asked[0].startswith("https://") and asked[0].endswith("/bootstrap.min.css")
+
+
+def test_a_refused_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([ConnectionRefusedError("refused"), ConnectionResetError("reset"), b"sound"])
+
+    def read(url: str) -> bytes:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(assets, "_read", read)
+    monkeypatch.setattr(assets, "PAUSES", (0.0, 0.0, 0.0))
+    assert assets._get("http://127.0.0.1/file") == b"sound"
 
 
 def test_the_page_names_nothing_on_the_web() -> None:
