@@ -1,6 +1,7 @@
 """`pip install`, then `from convmixer import ...`: as people do who only want the networks."""
 
 import doctest
+import os
 import re
 import shutil
 import statistics
@@ -62,6 +63,23 @@ def test_the_wheel_is_marked_as_typed_and_holds_the_whole_package(installed):
         for root in (installed / "convmixer", PROJECT / "convmixer")
     )
     assert there == here and Path("py.typed") in there
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_what_the_library_gives(installed, tmp_path):
+    (tmp_path / "use.py").write_text(
+        "from convmixer import conv_mixer_256_8, load\n"
+        "reveal_type(conv_mixer_256_8())\n"
+        'reveal_type(load("x.safetensors").classes)\n'
+        'conv_mixer_256_8(n_classes="ten")\n'
+    )
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "use.py"]
+    environment = os.environ | {"MYPYPATH": str(installed)}
+    checked = subprocess.run(mypy, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    first, second, third, _ = checked.stdout.splitlines()
+    assert 'Revealed type is "convmixer.model.layers.ConvMixer"' in first
+    assert 'Revealed type is "tuple[str, ...]"' in second
+    assert third.startswith("use.py:4: error:") and 'expected "int"' in third
 
 
 @pytest.mark.parametrize("name", [name for name in convmixer.__all__ if name[0].islower()])
