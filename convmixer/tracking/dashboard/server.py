@@ -8,6 +8,7 @@ import sqlite3
 import webbrowser
 from collections.abc import AsyncIterator
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -97,8 +98,8 @@ def _run(
         address.write_address(logs, url)
         shown = url if token is None else f"{url}/?token={token}"
         print(f"dashboard  {shown}  (runs of {logs}; Ctrl-C ends it)", flush=True)
-        if open_browser:
-            webbrowser.open(shown)
+        if open_browser:  # aside: a browser in the terminal returns when it is left
+            Thread(target=webbrowser.open, args=(shown,), daemon=True).start()
         try:
             yield
         finally:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -270,6 +271,17 @@ def test_a_killed_dashboard_and_a_damaged_database(tmp_path: Path, start_dashboa
     assert stopped.process.wait(timeout=10) == 130
     assert stopped.process.stderr.read().strip() == ""
     assert not (logs / ".dashboard.json").exists()
+
+
+def test_it_opens_the_page_in_the_browser(tmp_path: Path, start_dashboard: Callable[..., Dashboard]) -> None:
+    """A browser that stays until it has seen the page, as those in a terminal do."""
+    browser = tmp_path / "browser"
+    see = f"import urllib.request as r; open({str(tmp_path / 'seen')!r}, 'wb').write(r.urlopen(sys.argv[1]).read())"
+    browser.write_text(f"#!{sys.executable}\nimport sys\n{see}\n")
+    browser.chmod(0o755)
+    dashboard = start_dashboard(tmp_path, "--open", BROWSER=f"{browser} %s")
+    seen = wait_until(lambda: (tmp_path / "seen").exists() and (tmp_path / "seen").read_bytes())
+    assert seen == dashboard.ask("GET", "/").body and b"<html" in seen
 
 
 def test_a_second_dashboard_of_the_same_runs_is_refused(dashboard: Dashboard, refusal: Callable, monkeypatch) -> None:
