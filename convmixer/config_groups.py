@@ -28,6 +28,7 @@ class DataConfigs(BaseConfigs):
     path: Annotated[str | None, Knob("images tree or .zip; folder of CIFAR's archive")] = None
     image_size: Annotated[int | None, Knob("resize images to this side", low=4, high=1024)] = None
     validation: Annotated[int, Knob("training images held out; 0: best is last", low=0)] = 5000
+    resident: Annotated[bool | None, Knob("on the training device; none: if they fit, else from disk")] = None
     may_fall_back: Any = True  # set by the command, not a key
 
 

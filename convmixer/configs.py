@@ -31,6 +31,7 @@ from convmixer.tracking import labml_fixes
 from convmixer.training import schedules
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.hardware import choose_device, choose_precision
+from convmixer.training.residence import choose_residence
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth, check_layer
 from convmixer.training.trainer import Trainer
@@ -38,7 +39,7 @@ from convmixer.training.trainer import Trainer
 labml_fixes.keep_classes_apart()
 
 # `resume` may change where a run computes, never what.
-CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "valid_batch_size", "tracking.app_url")
+CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "data.resident", "valid_batch_size", "tracking.app_url")
 
 
 class Configs(BaseConfigs):
@@ -88,6 +89,7 @@ class Configs(BaseConfigs):
     )
     kernels: Annotated[str, Knob("auto: native, compiled here, where they fit", choices=CHOICES)] = "auto"
     kernels_in_use: Any = None  # a kernels.Path, not a key
+    residence_in_use: Any = None  # a Residence, not a key
     compile: Annotated[bool, Knob("train through torch.compile")] = False
     tracking: Annotated[TrackingConfigs, Knob("")] = "tracking"
     final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
@@ -254,12 +256,16 @@ def train_batches(c: Configs, split: Split, device: torch.device) -> Batches:
     """Shuffled, augmented batches of a split."""
     dataset = c.data.dataset
     augmentation = Augmentation.of(c.augment, dataset, c.seed, len(split.labels))
-    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation, c.n_classes)
+    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation, c.n_classes, _is_resident(c))
 
 
 def plain_batches(c: Configs, dataset: Dataset, split: Split, device: torch.device) -> Batches:
     """A split in its own order, as it is, normalised as `dataset` says."""
-    return Batches(split, dataset, c.valid_batch_size, device)
+    return Batches(split, dataset, c.valid_batch_size, device, resident=_is_resident(c))
+
+
+def _is_resident(c: Configs) -> bool:
+    return c.residence_in_use is None or c.residence_in_use.is_resident
 
 
 def _total_steps(c: Configs, steps_per_epoch: int) -> int:
@@ -275,7 +281,8 @@ def _prepare_model(c: Configs, train: Batches) -> None:
         if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
             module.momentum = c.batch_norm_momentum
     if c.starts:
-        apply_starts(c.model, c.starts, train.normalise(train.images[:5000]), c.seed)
+        first = train.raw(torch.arange(min(5000, train.n_images)))
+        apply_starts(c.model, c.starts, train.normalise(first), c.seed)
 
 
 def _stochastic_depth(c: Configs, train: Batches) -> StochasticDepth | None:
@@ -290,6 +297,7 @@ def _trainer(c: Configs) -> Trainer:
     device = choose_device(c.device)
     # Before the optimizer is made: it must hold the parameters that are on the device.
     c.model.to(device=device, memory_format=torch.channels_last)
+    c.residence_in_use = choose_residence(c.data.resident, c.data.dataset.train.bytes, device)
     train = train_batches(c, c.train_split, device)
     _prepare_model(c, train)
     precision = choose_precision(c.precision, device)

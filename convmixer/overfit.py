@@ -29,7 +29,7 @@ def overfit(conf: Configs) -> None:
     usual = conf.trainer
     first = usual.train.order(epoch=0)[: conf.train_batch_size].cpu()
     n = len(first)
-    one = Split(conf.train_split.images[first], conf.train_split.labels[first])
+    one = Split(conf.train_split.pick(first), conf.train_split.labels[first])
     batches = plain_batches(conf, conf.data.dataset, one, usual.device)
     batches.batch_size = n
     trainer = Trainer(

@@ -57,7 +57,7 @@ def prepare(conf: Configs, old: Run | None = None) -> None:
         complete_url(conf.tracking.app_url)
     if conf.pretrained and not (old and old.checkpoint("last").exists()):
         conf.begins_from = begin_from_pretrained(conf)
-    trainer = conf.trainer
+    trainer = _built_trainer(conf)
     if conf.minutes is not None and conf._values["steps"] is None:
         try:
             trainer.total_steps = conf.steps = steps_in(trainer, conf.minutes * 60)
@@ -65,6 +65,18 @@ def prepare(conf: Configs, old: Run | None = None) -> None:
             if not memory.is_out_of_memory(error):
                 raise
             raise UserError(memory.advice(trainer, error)) from None
+
+
+def _built_trainer(conf: Configs) -> Trainer:
+    try:
+        return conf.trainer
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:120]
+        stays = conf.residence_in_use is None or not conf.residence_in_use.is_resident
+        remedy = "give a smaller network" if stays else "data.resident=false leaves the images on disk"
+        raise UserError(f"out of memory before the first update: {remedy} ({said})") from None
 
 
 def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[str, Any]:

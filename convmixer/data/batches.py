@@ -1,4 +1,7 @@
-"""Batches made on the training device from images that lie there: shuffled, augmented, normalised; no workers."""
+"""Batches made on the training device: shuffled, augmented, normalised; no workers.
+
+The images lie on that device, or stay where they are, perhaps in a file larger than memory, and come when needed.
+"""
 
 import math
 from collections.abc import Iterator
@@ -20,6 +23,9 @@ class Batches:
 
     Every image comes once an epoch; the last batch may be smaller. With `seed` the order is shuffled, anew each epoch.
     Where the augmentation mixes images, labels are probabilities, float32 `[batch, n_classes]`.
+
+    Args:
+        resident: keep all images on the device; otherwise each batch's are brought to it, to the same bits.
     """
 
     def __init__(
@@ -31,8 +37,10 @@ class Batches:
         seed: int | None = None,
         augmentation: Augmentation | None = None,
         n_classes: int | None = None,
+        resident: bool = True,
     ) -> None:
-        self.images = split.images.to(device)
+        self.split = split.in_memory(device) if resident else split
+        self.is_resident = resident
         self.labels = split.labels.to(device)
         self.batch_size = batch_size
         self.device = device
@@ -40,7 +48,7 @@ class Batches:
         self.augmentation = augmentation
         self.n_classes = n_classes or len(dataset.classes)
         # A whole row of pixels of each: arithmetic on rows is vectorised, that on three channels is not.
-        width = split.images.shape[2]
+        width = split.stored.shape[2]
         self.mean = (torch.tensor(dataset.mean, device=device) * 255).repeat(width)
         self.scale = (1 / (torch.tensor(dataset.std, device=device).clamp(min=1e-6) * 255)).repeat(width)
 
@@ -69,15 +77,24 @@ class Batches:
 
     def _batches_at_once(self) -> int:
         """As many as it takes for an operation's arithmetic, not its call, to be what takes time."""
-        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.images[0, ..., 0].numel()))
+        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.split.stored[0, ..., 0].numel()))
 
     def _pick(self, index: Tensor, draws: dict[str, Tensor]) -> Batch:
         """Images, augmented but not normalised, and labels of the data set's `index`, `[batch]`."""
         there = index.to(self.device, non_blocking=True)
-        images = self.images.index_select(0, there)
+        images = self.raw(index)
         if self.augmentation:
             images = self.augmentation(images, index, draws)
         return images, self.labels.index_select(0, there)
+
+    def raw(self, index: Tensor) -> Tensor:
+        """Images as they are, on the device: uint8 `[batch, height, width, channels]`."""
+        if self.is_resident:
+            return self.split.pick(index.to(self.device, non_blocking=True))
+        images = self.split.pick(index)
+        if self.device.type == "cuda":  # the next ones are gathered while these travel and are trained on
+            images = images.pin_memory()
+        return images.to(self.device, non_blocking=True)
 
     def _mixed(self, index: Tensor, others: Tensor, draws: dict[str, Tensor]) -> Batch:
         """The same, each mixed with the one at `others`, which is augmented by its own draws."""

@@ -1,26 +1,35 @@
 """Decoded data sets kept on disk, so that a second start reads one file instead of decoding 60,000.
 
-A cache is a safetensors file `<name>-<fingerprint>.safetensors`. The fingerprint is of what it was made from, so a
-changed source never finds it; a checksum over everything in it is verified at each reading. A cache is only ever a
-convenience: one that is damaged is made again, and a folder that cannot be written to costs time, not the run.
+A cache is a file `<name>-<fingerprint>.safetensors` (see `cache_file`). The fingerprint is of what it was made from, so
+a changed source never finds it; a checksum over everything in it is verified at each reading. A cache is only ever a
+convenience: one that is damaged is made again, and a folder that cannot be written to costs time, not the run. But only
+with one can a data set be larger than memory.
 """
 
 import hashlib
 import json
 import logging
-import os
 import time
-import zlib
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from convmixer.data.splits import Dataset, Split
+from convmixer.data import cache_file
+from convmixer.data.splits import Dataset, Split, channel_statistics, measured
 
 FORMAT = 1
 HOUR = 3600.0
+DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what a damaged file raises
+
+Put = Callable[[int, NDArray[np.uint8]], None]  # takes some images, and the number of the first of them
+
+NOT_KEPT = "no cache is kept, so the next start decodes again: %s"
 
 log = logging.getLogger("convmixer")
 
@@ -35,70 +44,78 @@ def load(folder: Path, name: str, fingerprint: str) -> Dataset | None:
     """The data set kept under this name and fingerprint; None, and said, when there is none that is whole."""
     path = _path(folder, name, fingerprint)
     try:
-        return _read(path)
+        return cache_file.read(path)
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as problem:
+    except DAMAGES as problem:
         log.warning("the cache %s is damaged and will be made again: %s", path, problem)
         return None
 
 
 def save(folder: Path, fingerprint: str, source: str, dataset: Dataset) -> None:
     """Keep `dataset`, and drop what was kept of the same `source` in an earlier state."""
+    labels = {"train": dataset.train.labels, "test": dataset.test.labels}
+    shape = tuple(dataset.train.images.shape[1:])
+    about = {"source": source, "name": dataset.name, "classes": dataset.classes}
     path = _path(folder, dataset.name, fingerprint)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(path, source, dataset)
+        with cache_file.written(path, about, labels, shape) as draft:
+            draft.put("train", 0, dataset.train.images.numpy())
+            draft.put("test", 0, dataset.test.images.numpy())
+            draft.finish(dataset.mean, dataset.std)
         _tidy(path, source)
-    except (OSError, SafetensorError) as problem:
-        log.warning("no cache is kept, so the next start decodes again: %s", problem)
+    except OSError as problem:
+        log.warning(NOT_KEPT, problem)
+
+
+def decoded(
+    folder: Path,
+    fingerprint: str,
+    about: Mapping[str, Any],
+    labels: Mapping[str, Tensor],
+    shape: tuple[int, int, int],
+    decode: Callable[[str, Put], None],
+) -> Dataset:
+    """A data set that is decoded right into its cache, piece by piece: it need not fit into memory.
+
+    Where no cache can be written, it is decoded into memory.
+
+    Args:
+        about: its `name`, its `classes` and its `source`, of which earlier states are dropped.
+        labels: int64 `[n]` of `train` and `test`.
+        shape: height, width and channels of every image.
+        decode: hands over all images of a split.
+    """
+    path = _path(folder, about["name"], fingerprint)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with cache_file.written(path, about, labels, shape) as draft:
+            for split in labels:
+                decode(split, partial(draft.put, split))
+            draft.finish(*channel_statistics(draft.images("train")))
+        _tidy(path, about["source"])
+        return cache_file.read(path)
+    except DAMAGES as problem:
+        log.warning(NOT_KEPT, problem)
+    splits = {split: np.empty((len(labels[split]), *shape), np.uint8) for split in labels}
+    for split, images in splits.items():
+        decode(split, into(images))
+    train, test = (Split(torch.from_numpy(images), labels[split]) for split, images in splits.items())
+    return measured(about["name"], tuple(about["classes"]), train, test)
+
+
+def into(images: NDArray[np.uint8]) -> Put:
+    """What puts images into an array in memory."""
+
+    def put(first: int, some: NDArray[np.uint8]) -> None:
+        images[first : first + len(some)] = some
+
+    return put
 
 
 def _path(folder: Path, name: str, fingerprint: str) -> Path:
     return folder / f"{name[:100]}-{fingerprint}.safetensors"
-
-
-def _read(path: Path) -> Dataset:
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    if metadata["checksum"] != _checksum(tensors, metadata["about"]):
-        raise ValueError("its checksum does not match")
-    about = json.loads(metadata["about"])
-    return Dataset(
-        name=about["name"],
-        classes=tuple(about["classes"]),
-        train=Split(tensors["train.images"], tensors["train.labels"]),
-        test=Split(tensors["test.images"], tensors["test.labels"]),
-        mean=tuple(about["mean"]),
-        std=tuple(about["std"]),
-    )
-
-
-def _write(path: Path, source: str, dataset: Dataset) -> None:
-    tensors = {
-        "train.images": dataset.train.images,
-        "train.labels": dataset.train.labels,
-        "test.images": dataset.test.images,
-        "test.labels": dataset.test.labels,
-    }
-    fields = ("name", "classes", "mean", "std")
-    about = json.dumps({"source": source} | {field: getattr(dataset, field) for field in fields})
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, {"about": about, "checksum": _checksum(tensors, about)})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _checksum(tensors: dict[str, Tensor], about: str) -> str:
-    checksum = zlib.crc32(about.encode())
-    for key in sorted(tensors):
-        checksum = zlib.crc32(tensors[key].numpy(), checksum)
-    return f"{checksum:08x}"
 
 
 def _tidy(path: Path, source: str) -> None:
@@ -114,7 +131,6 @@ def _tidy(path: Path, source: str) -> None:
 
 def _source(path: Path) -> str | None:
     try:
-        with safe_open(path, "pt") as file:
-            return json.loads(file.metadata()["about"])["source"]
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return cache_file.read_source(path)
+    except DAMAGES:
         return None  # not a cache of ours, or damaged: leave it alone

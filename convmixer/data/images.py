@@ -1,11 +1,13 @@
 """Any tree of images, a folder or a .zip, as a data set: decoded once, in threads, and kept in a cache."""
 
 import logging
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,12 @@ from numpy.typing import NDArray
 
 from convmixer.data import cache
 from convmixer.data.image_files import READER, Size, check_channels, read_image, ready_for_threads, what_is_wrong
-from convmixer.data.splits import Dataset, Split, measured
+from convmixer.data.splits import Dataset, Split
 from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, open_tree
 from convmixer.errors import UserError
 
-CHUNK = 256  # images per task: threads hand over seldom enough for it not to cost
+CHUNK = 256  # images per task, at most: threads hand over seldom enough for it not to cost
+CHUNK_BYTES = 2**24  # likewise; with a chunk for each core, what decoding takes in memory
 
 log = logging.getLogger("convmixer")
 
@@ -43,9 +46,9 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Data
     fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size)
     dataset = cache.load(cache_folder, name, fingerprint)
     if dataset is None:
+        about = {"name": name, "classes": tuple(sorted(listing["train"])), "source": f"{path} at size {image_size}"}
         with ready_for_threads():
-            dataset = _decode(tree, name, listing, image_size and (image_size, image_size))
-        cache.save(cache_folder, fingerprint, f"{path} at size {image_size}", dataset)
+            dataset = _decode(tree, listing, image_size and (image_size, image_size), cache_folder, fingerprint, about)
     return dataset
 
 
@@ -72,8 +75,9 @@ def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, i
             raise _empty(f"{path}/{name}")
     names = [image for name in sorted(found) for image in found[name]]
     labels = [classes.index(name) for name in sorted(found) for _ in found[name]]
+    images = np.empty((len(names), *shape), np.uint8)
     with ready_for_threads():
-        images = _decode_all(tree, names, shape[:2], shape)
+        _decode_all(tree, names, shape[:2], shape, cache.into(images))
     return Split(torch.from_numpy(images), torch.tensor(labels))
 
 
@@ -98,41 +102,52 @@ def _empty(folder: str) -> UserError:
     return UserError(f"{folder} is empty: expected images ({kinds})")
 
 
-def _decode(tree: Folder | Archive, name: str, listing: Listing, size: Size | None) -> Dataset:
-    classes = tuple(sorted(listing["train"]))
+def _decode(
+    tree: Folder | Archive,
+    listing: Listing,
+    size: Size | None,
+    cache_folder: Path,
+    fingerprint: str,
+    about: dict[str, Any],
+) -> Dataset:
+    classes = about["classes"]
     names = {split: [f"{split}/{c}/{file}" for c in classes for file in sorted(listing[split][c])] for split in SPLITS}
     total = sum(map(len, names.values()))
     log.info("decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path)
     shape = _read(tree, names["train"][0], size, 3).shape
-    splits = []
-    for split in SPLITS:
-        images = _decode_all(tree, names[split], size, shape)
-        counts = torch.tensor([len(listing[split][c]) for c in classes])
-        labels = torch.arange(len(classes)).repeat_interleave(counts)
-        splits.append(Split(torch.from_numpy(images), labels))
-    return measured(name, classes, *splits)
+    labels = {
+        split: torch.arange(len(classes)).repeat_interleave(torch.tensor([len(listing[split][c]) for c in classes]))
+        for split in SPLITS
+    }
+
+    def decode(split: str, put: cache.Put) -> None:
+        _decode_all(tree, names[split], size, shape, put)
+
+    return cache.decoded(cache_folder, fingerprint, about, labels, shape, decode)
 
 
 def _decode_all(
-    tree: Folder | Archive, names: list[str], size: Size | None, shape: tuple[int, int, int]
-) -> NDArray[np.uint8]:
-    """uint8 `[len(names), *shape]`. The first image in order that is wrong is the one named."""
-    images = np.empty((len(names), *shape), np.uint8)
+    tree: Folder | Archive, names: list[str], size: Size | None, shape: tuple[int, int, int], put: cache.Put
+) -> None:
+    """Hand over uint8 `[len(names), *shape]`, in pieces. The first image in order that is wrong is the one named."""
+    chunk = max(1, min(CHUNK, CHUNK_BYTES // math.prod(shape)))
 
     def decode(start: int) -> None:
-        for index in range(start, min(start + CHUNK, len(names))):
-            image = _read(tree, names[index], size, shape[2])
+        some = names[start : start + chunk]
+        images = np.empty((len(some), *shape), np.uint8)
+        for index, name in enumerate(some):
+            image = _read(tree, name, size, shape[2])
             if image.shape != shape:
                 raise UserError(
-                    f"{tree.path}/{names[index]} is {_pixels(image.shape)}, the first image {_pixels(shape)}: "
+                    f"{tree.path}/{name} is {_pixels(image.shape)}, the first image {_pixels(shape)}: "
                     f"give them one size, e.g. data.image_size={min(shape[:2])}"
                 )
             images[index] = image
+        put(start, images)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(decode, range(0, len(names), CHUNK)):
+        for _ in pool.map(decode, range(0, len(names), chunk)):
             pass
-    return images
 
 
 def _read(tree: Folder | Archive, name: str, size: Size | None, channels: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""What every data set is once it is in memory: two splits of uint8 images with their labels."""
+"""What every data set is: two splits of uint8 images with their labels, in memory or mapped from a file."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,43 @@ from torch import Tensor
 
 from convmixer.errors import UserError
 
+COUNTED_AT_ONCE = 1000  # images
+
 
 @dataclass(frozen=True)
 class Split:
     """Images with their labels.
 
-    Channels come last, so a batch gathered by index is already in torch's channels_last layout.
+    Channels come last, so a batch gathered by index is already in torch's channels_last layout. The images may be
+    mapped from a file that is larger than memory, and must not be written to: `pick` some at a time.
 
     Attributes:
-        images: uint8 `[n, height, width, channels]`.
+        stored: uint8 `[m, height, width, channels]`.
         labels: int64 `[n]`.
+        rows: int64 `[n]`, which of `stored` are the split's images; None: all, in their order.
     """
 
-    images: Tensor
+    stored: Tensor
     labels: Tensor
+    rows: Tensor | None = None
+
+    @property
+    def images(self) -> Tensor:
+        """All its images: uint8 `[n, height, width, channels]`; copied where they are some of those stored."""
+        return self.stored if self.rows is None else self.stored.index_select(0, self.rows)
+
+    def pick(self, index: Tensor) -> Tensor:
+        """The images of the labels at `index`, `[batch]`: uint8 `[batch, height, width, channels]`, copied."""
+        return self.stored.index_select(0, index if self.rows is None else self.rows[index])
+
+    def in_memory(self, device: torch.device) -> "Split":
+        """The same split with nothing but its own images, on a device."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    @property
+    def bytes(self) -> int:
+        """What its images take in memory."""
+        return len(self.labels) * self.stored[0].numel()
 
     def __repr__(self) -> str:
         return f"{len(self.labels):,} images"
@@ -63,9 +86,12 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         images: uint8 `[n, height, width, channels]`.
     """
     values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.zeros(images.shape[-1], 256, dtype=torch.int64)
+    for part in images.split(COUNTED_AT_ONCE):
+        for count, channel in zip(counts, part.unbind(-1), strict=True):
+            count += torch.bincount(channel.reshape(-1), minlength=256)
     means, deviations = [], []
-    for channel in images.unbind(-1):
-        share = torch.bincount(channel.reshape(-1), minlength=256).double() / channel.numel()
+    for share in counts.double() / (images.numel() // images.shape[-1]):
         mean = share @ values
         means.append(mean.item())
         deviations.append((share @ (values - mean) ** 2).sqrt().item())
@@ -102,4 +128,5 @@ def _quotas(counts: Tensor, size: int) -> list[int]:
 
 
 def _select(split: Split, mask: Tensor) -> Split:
-    return Split(split.images[mask], split.labels[mask])
+    rows = mask.nonzero().squeeze(1)
+    return Split(split.stored, split.labels[rows], rows if split.rows is None else split.rows[rows])

@@ -35,6 +35,7 @@ def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
         *([f"begins  {conf.begins_from}"] if conf.begins_from else []),
         f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
         f"kernels {': '.join(filter(None, conf.kernels_in_use))}",
+        *([] if conf.residence_in_use.is_resident else [f"images  stay on disk: {conf.residence_in_use.reason}"]),
         *_options(trainer),
         *_watch(run),
     ]

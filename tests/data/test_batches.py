@@ -4,12 +4,14 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from convmixer.data import cache
 from convmixer.data.augmentation import Augmentation
 from convmixer.data.augmentation.crops import Translate
 from convmixer.data.augmentation.flips import Flip
+from convmixer.data.augmentation.mixing import Mixing
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
-from convmixer.data.splits import measured
+from convmixer.data.splits import measured, split_validation
 
 CPU = torch.device("cpu")
 
@@ -64,3 +66,19 @@ def test_images_are_normalised_as_torchvision_does(dataset) -> None:
     torch.testing.assert_close(images, reference(dataset.train.images[:16].permute(0, 3, 1, 2)))
     assert images.shape == (16, 3, 8, 8)
     assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("mixing", [None, Mixing(0.5, 0.5, 0.5)], ids=["plain", "mixed"])
+def test_images_that_stay_in_their_file_come_to_the_same_bits(dataset, tmp_path, mixing) -> None:
+    cache.save(tmp_path, "one", "numbers", dataset)
+    mapped = cache.load(tmp_path, "numbers", "one")
+    epochs = []
+    for where, resident in ((dataset, True), (mapped, False)):
+        train, valid = split_validation(where.train, 10, seed=5)
+        augmentation = Augmentation({"translate": Translate(2)}, 3, 40, mixing)
+        options = {"seed": 3, "augmentation": augmentation, "n_classes": 50, "resident": resident}
+        shuffled = Batches(train, where, 16, CPU, **options)
+        plain = Batches(valid, where, 16, CPU, resident=resident)
+        epochs.append([*shuffled.epoch(1), *plain.epoch()])
+    for (images, labels), (other_images, other_labels) in zip(*epochs, strict=True):
+        assert torch.equal(images, other_images) and torch.equal(labels, other_labels)

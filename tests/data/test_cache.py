@@ -1,10 +1,15 @@
 import logging
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import PROJECT
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from convmixer.data import cache
 from convmixer.data.splits import Dataset, Split, measured
@@ -33,6 +38,31 @@ def test_what_is_kept_comes_back(kept, pets, tmp_path):
     assert (again.name, again.classes, again.mean, again.std) == (pets.name, pets.classes, pets.mean, pets.std)
     for ours, theirs in ((again.train, pets.train), (again.test, pets.test)):
         assert torch.equal(ours.images, theirs.images) and torch.equal(ours.labels, theirs.labels)
+
+
+def test_it_is_an_ordinary_safetensors_file(kept, pets):
+    tensors = load_file(kept)
+    assert torch.equal(tensors["train.images"], pets.train.images)
+    assert torch.equal(tensors["test.labels"], pets.test.labels)
+
+
+def test_one_that_safetensors_wrote_is_read(kept, pets, tmp_path):
+    """As versions before 0.2 did, with the same checksum."""
+    with safe_open(kept, "pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(kept), kept, metadata)
+    assert torch.equal(cache.load(tmp_path, "pets", "one").train.images, pets.train.images)
+
+
+def test_images_stay_in_the_file_until_they_are_looked_at(kept, tmp_path):
+    images = cache.load(tmp_path, "pets", "one").train.images
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("which only Linux tells")
+    (line,) = (line for line in maps.read_text().splitlines() if line.endswith(kept.name))
+    begin, end = (int(address, 16) for address in line.split()[0].split("-"))
+    assert begin <= images.data_ptr() < end
+    assert line.split()[1] == "r--s"  # read, never written, and not counted as this process's memory
 
 
 def test_another_state_of_the_source_is_not_found(kept, tmp_path, caplog):
@@ -64,6 +94,26 @@ def test_a_damaged_cache_is_named_and_not_used(kept, tmp_path, caplog, damage):
     DAMAGES[damage](kept)
     assert cache.load(tmp_path, "pets", "one") is None
     assert f"the cache {kept} is damaged and will be made again" in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file size limits as Linux has them")
+def test_a_disk_that_is_too_small_is_found_before_anything_is_decoded(tmp_path):
+    script = (
+        "import resource, signal, sys, torch; from pathlib import Path\n"
+        "from convmixer.data import cache\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "labels = dict.fromkeys(('train', 'test'), torch.zeros(1000, dtype=torch.int64))\n"
+        "about = {'source': 'x', 'name': 'pets', 'classes': ['cat']}\n"
+        "def decode(split, put): print('decoding', split, put.__qualname__)\n"
+        "print(cache.decoded(Path('.'), 'one', about, labels, (4, 4, 3), decode))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True
+    )
+    assert b"no cache is kept" in ended.stderr
+    assert ended.stdout.splitlines()[:2] == [b"decoding train into.<locals>.put", b"decoding test into.<locals>.put"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keeping_a_new_state_removes_the_old_one(kept, pets, tmp_path, caplog):
