@@ -32,6 +32,11 @@ class Plan(NamedTuple):
     values: dict[str, Any]
 
 
+# What to train, and the run that is gone on with; None: nothing, as the run has ended.
+Decision = tuple[Configs, Run | None] | None
+Decide = Callable[[], Decision]
+
+
 def train(configs_class: type[Configs], given: Mapping[str, Any], quiet: bool) -> None:
     """Train a run, or go on with the one that this job has begun.
 
@@ -42,7 +47,7 @@ def train(configs_class: type[Configs], given: Mapping[str, Any], quiet: bool) -
         raise UserError("command line: seeds is for one process: under torchrun train one seed after another")
     job = torchrun.job()
 
-    def decide() -> tuple[Configs, Run | None] | None:
+    def decide() -> Decision:
         old = _run_of_job(job, given)
         if old is None:
             conf = configs_class()
@@ -64,7 +69,7 @@ def resume(configs_class: type[Configs], reference: str, changes: Mapping[str, A
         UserError: in all workers, what one of them finds wrong.
     """
 
-    def decide() -> tuple[Configs, Run | None] | None:
+    def decide() -> Decision:
         return reopening.reopen_unended(configs_class, run(reference), changes)
 
     _train_as_first_decides(configs_class, decide, quiet)
@@ -80,11 +85,16 @@ def _run_of_job(job: str, given: Mapping[str, Any]) -> Run | None:
     return None
 
 
-def _train_as_first_decides(
-    configs_class: type[Configs], decide: Callable[[], tuple[Configs, Run | None] | None], quiet: bool
-) -> None:
+def _train_as_first_decides(configs_class: type[Configs], decide: Decide, quiet: bool) -> None:
     workers = distributed.join()
-    decided: tuple[Configs, Run | None] | None = None
+    try:
+        _train(workers, configs_class, decide, quiet)
+    finally:
+        workers.leave()
+
+
+def _train(workers: Workers, configs_class: type[Configs], decide: Decide, quiet: bool) -> None:
+    decided: Decision = None
     with workers.agreeing():
         decided = decide() if workers.is_first else None
     plan = workers.hear_first(Plan(decided[0]._given, decided[0]._values) if decided else None)
@@ -125,7 +135,6 @@ def _follow(conf: Configs) -> None:
             conf.trainer.load_state_dict(state)
             conf.trainer.total_steps = state["total_steps"]
         conf.trainer.fit(_Follower(conf.workers, stop))
-    conf.workers.leave()
 
 
 class _Follower:

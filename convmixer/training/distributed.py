@@ -25,6 +25,7 @@ from convmixer.errors import UserError
 from convmixer.training import torchrun
 
 LOST_AFTER = timedelta(seconds=40)  # without an answer; a connection that closes, as a killed worker's, is seen at once
+JOINING = timedelta(minutes=5)
 PREPARATION = timedelta(hours=2)  # one worker may decode a large data set while the others wait
 
 T = TypeVar("T")
@@ -145,8 +146,8 @@ class Workers:
         return nullcontext() if self.is_alone else _Agreement(self)
 
     def leave(self) -> None:
-        """End the exchange: the others are done, the first has still to test."""
-        if not self.is_alone:
+        """End the exchange: the others are done, the first has still to test. Without it the process would abort."""
+        if dist.is_initialized() and not self.is_alone:
             dist.destroy_process_group()
 
 
@@ -178,7 +179,8 @@ def join() -> Workers:
     if count == 1:
         return ALONE
     try:
-        dist.init_process_group("gloo", timeout=PREPARATION)
+        store = torchrun.meet(JOINING)
+        dist.init_process_group("gloo", store=store, rank=torchrun.rank(), world_size=count, timeout=PREPARATION)
         return Workers(torchrun.rank(), count, dist.new_group(backend="gloo", timeout=LOST_AFTER))
     except RuntimeError as error:
         raise UserError(f"torchrun: the {count} workers did not meet: {' '.join(str(error).split())[:200]}") from None
