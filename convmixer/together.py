@@ -5,6 +5,7 @@ their job and go on with it from its last checkpoint.
 """
 
 import contextlib
+import hashlib
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -117,7 +118,8 @@ def _train(workers: Workers, configs_class: type[Configs], decide: Decide, quiet
 
 def _one_decodes(conf: Configs) -> None:
     """Have the data: one worker of a machine decodes them, or fetches them, the others then find them in the cache."""
-    with FileLock(Path(tempfile.gettempdir()) / f"convmixer-{torchrun.job()}.lock"):
+    job = hashlib.sha256(torchrun.job().encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"convmixer-{job}.lock"):
         _ = conf.data.dataset
 
 

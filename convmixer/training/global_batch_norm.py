@@ -81,10 +81,7 @@ class _Normalise(torch.autograd.Function):
             return (None,) * 5
         x, gamma, mean, scale = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        # With the last argument that is what it does: the sums alone, by the given mean and 1 / deviation.
-        _, d_gamma, d_beta = torch.ops.aten.native_batch_norm_backward(
-            dy, x, torch.ones_like(mean), None, None, mean, scale, True, 0.0, [False, True, True]
-        )
+        d_gamma, d_beta = _sums(dy, x, mean, scale)
         sum_dy_x, sum_dy = ctx.workers.add_up(torch.stack([d_gamma, d_beta]).double()).div_(ctx.m)
         of_dy = scale if gamma is None else scale * gamma
         of_x = -of_dy * scale * sum_dy_x
@@ -92,6 +89,17 @@ class _Normalise(torch.autograd.Function):
         of_dy, of_x, constant = (t.to(x.dtype)[:, None, None] for t in (of_dy, of_x, constant))
         dx = torch.addcmul(constant, x, of_x).addcmul_(dy, of_dy)
         return dx, None if gamma is None else d_gamma, None if gamma is None else d_beta, None, None
+
+
+def _sums(dy: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """`sum dy x'` and `sum dy` over this worker's images, `[channels]` each."""
+    if not x.numel():  # the operation ends the process then (torch 2.15)
+        return torch.zeros_like(mean), torch.zeros_like(mean)
+    wanted = [False, True, True]  # not the gradient of x, which needs the other workers' sums
+    _, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
+        dy, x, torch.ones_like(mean), None, None, mean, scale, True, 0.0, wanted
+    )
+    return sum_dy_x, sum_dy
 
 
 def statistics(x: Tensor, workers: Workers) -> tuple[Tensor, Tensor, float]:

@@ -32,7 +32,7 @@ def local_workers() -> int:
 
 
 def restarts() -> int:
-    """How many times torchrun has started its workers anew because one had failed, not because machines came or went."""
+    """How many times torchrun has started its workers anew as one had failed; not as machines came or went."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
