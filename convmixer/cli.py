@@ -11,11 +11,13 @@ from convmixer import __version__
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.pass_configs import pass_configs
 from convmixer.sweeps.commands import sweep
+from convmixer.training import torchrun
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
 LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
 EXPORT_FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")
+TOGETHER = {"train", "resume"}  # what several workers that torchrun starts can do
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 
 
@@ -27,6 +29,8 @@ class TrainByDefault(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if "=" in args[0] or args[0].startswith("-"):
             args = ["train", *args]
+        if torchrun.is_launched() and args[0] in self.commands.keys() - TOGETHER:
+            raise UserError(f"command line: {args[0]} is for one process: start it with python, not with torchrun")
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -56,13 +60,16 @@ def commands() -> None:
 @pass_configs
 def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, quiet: bool) -> None:
     """Train a new run (the command where none is named)."""
-    from convmixer import session
+    from convmixer import session, together
     from convmixer.seeds import train_seeds
 
     if quiet:
         logging.getLogger("convmixer").setLevel(logging.WARNING)
     session.use_project_folder()
     given = _given(configs_class, overrides, config)
+    if torchrun.is_launched():
+        together.train(configs_class, given, quiet)
+        return
     if given.get("seeds", 1) > 1:
         train_seeds(given, quiet)
         return
@@ -79,12 +86,16 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
 @pass_configs
 def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
-    from convmixer import reopening, session
+    from convmixer import reopening, session, together
     from convmixer.overrides import split_assignments
     from convmixer.tracking import runs
 
     session.use_project_folder()
-    reopening.resume(configs_class, runs.run(run), split_assignments(overrides), quiet)
+    changes = split_assignments(overrides)
+    if torchrun.is_launched():
+        together.resume(configs_class, run, changes, quiet)
+        return
+    reopening.resume(configs_class, runs.run(run), changes, quiet)
 
 
 @commands.command()
@@ -269,7 +280,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
     """
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if torchrun.rank() == 0 else logging.ERROR)
     sys.exit(_run(configs_class, arguments))
 
 
@@ -293,5 +304,6 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
 
 
 def _fail(kind: str, line: str, status: int) -> int:
-    print(f"{kind}: {' '.join(line.split())}", file=sys.stderr)
+    if torchrun.is_first_to_say():
+        print(f"{kind}: {' '.join(line.split())}", file=sys.stderr)
     return status

@@ -9,6 +9,7 @@ To try a part of your own: subclass `Configs` in your script, register an `@opti
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -24,12 +25,13 @@ from convmixer.errors import UserError
 from convmixer.keys import Key, Knob, keys_of
 from convmixer.model import layers
 from convmixer.model.initialization import STARTS, apply_starts
-from convmixer.model.kernels import CHOICES, choose_path
+from convmixer.model.kernels import CHOICES, Path, choose_path
 from convmixer.overrides import check
 from convmixer.recipes import RECIPES
 from convmixer.tracking import labml_fixes
 from convmixer.training import schedules
 from convmixer.training.averaging import AveragedWeights
+from convmixer.training.distributed import ALONE, Workers, local_device
 from convmixer.training.hardware import choose_device, choose_precision
 from convmixer.training.residence import choose_residence
 from convmixer.training.schedules import Schedule
@@ -78,6 +80,11 @@ class Configs(BaseConfigs):
     minutes: Annotated[float | None, Knob("in place of epochs", above=0, high=10**6)] = None
     train_batch_size: Annotated[int, Knob("images in an update", low=1, high=10**6)] = 128
     micro_batch_size: Annotated[int | None, Knob("images at once, divides it", low=1, high=10**6)] = None
+    batch_per_worker: Annotated[bool, Knob("under torchrun: sizes are each worker's")] = False
+    batch_norm_over: Annotated[
+        str, Knob("under torchrun: whose images it sees", choices=("auto", "batch", "worker"))
+    ] = "auto"
+    workers: Any = ALONE  # set by the command, not a key
     valid_batch_size: Annotated[int, Knob("images at once", low=1, high=10**6)] = 500
     optimizer: Annotated[OptimizerConfigs, Knob("")] = "optimizer"
     schedule: Annotated[Schedule, Knob("learning rate over time")] = "cosine"
@@ -253,19 +260,59 @@ def _constant() -> Schedule:
 
 
 def train_batches(c: Configs, split: Split, device: torch.device) -> Batches:
-    """Shuffled, augmented batches of a split."""
+    """Shuffled, augmented batches of a split; under torchrun, this worker's part of each."""
     dataset = c.data.dataset
     augmentation = Augmentation.of(c.augment, dataset, c.seed, len(split.labels))
-    return Batches(split, dataset, c.train_batch_size, device, c.seed, augmentation, c.n_classes, _is_resident(c))
+    parts = partial(c.workers.parts, at_once=images_at_once(c))
+    resident = _is_resident(c)
+    return Batches(split, dataset, batch_size(c), device, c.seed, augmentation, c.n_classes, resident, parts)
 
 
-def plain_batches(c: Configs, dataset: Dataset, split: Split, device: torch.device) -> Batches:
+def plain_batches(
+    c: Configs, dataset: Dataset, split: Split, device: torch.device, workers: Workers = ALONE
+) -> Batches:
     """A split in its own order, as it is, normalised as `dataset` says."""
-    return Batches(split, dataset, c.valid_batch_size, device, resident=_is_resident(c))
+    return Batches(split, dataset, c.valid_batch_size, device, resident=_is_resident(c), parts=workers.parts)
 
 
 def _is_resident(c: Configs) -> bool:
     return c.residence_in_use is None or c.residence_in_use.is_resident
+
+
+def batch_size(c: Configs) -> int:
+    """Images in an update, of all workers."""
+    return c.train_batch_size * _size_factor(c)
+
+
+def images_at_once(c: Configs) -> int | None:
+    """How many of these go through the network at once, where it is not all of them."""
+    return c.micro_batch_size and c.micro_batch_size * _size_factor(c)
+
+
+def _size_factor(c: Configs) -> int:
+    return c.workers.count if c.batch_per_worker else 1
+
+
+SMALL_BATCH = 128  # what the paper and the recipes train with at least
+
+
+def batch_norm_is_spread(c: Configs) -> bool:
+    """Whether BatchNorm sees the images of all workers.
+
+    By default where a worker has fewer than `SMALL_BATCH` images at once, or none of an epoch's last batch.
+    """
+    if c.workers.is_alone or c.batch_norm_over != "auto":
+        return not c.workers.is_alone and c.batch_norm_over == "batch"
+    at_once = images_at_once(c) or batch_size(c)
+    return at_once < SMALL_BATCH * c.workers.count or some_have_none(c)
+
+
+def some_have_none(c: Configs) -> bool:
+    """Whether there is a time when a worker has no image to put through the network."""
+    n, whole = len(c.train_split.labels), batch_size(c)
+    at_once = images_at_once(c) or whole
+    least = {min(n, whole) % at_once or at_once, n % whole % at_once or at_once}
+    return min(least) < c.workers.count
 
 
 def _total_steps(c: Configs, steps_per_epoch: int) -> int:
@@ -292,28 +339,49 @@ def _stochastic_depth(c: Configs, train: Batches) -> StochasticDepth | None:
     return StochasticDepth(c.stochastic_depth, c.n_layers, c.seed, train)
 
 
+def _kernels(c: Configs, device: torch.device, precision: torch.dtype) -> Path:
+    path = choose_path(c.model, c.kernels, device, precision)
+    if path.name != "torch" and batch_norm_is_spread(c):
+        return path._replace(note="depth-wise convolution alone, as BatchNorm is over all workers")
+    return path
+
+
+def _scaled_optimizer(c: Configs) -> torch.optim.Optimizer:
+    """The learning rates are for `train_batch_size` images; linear scaling: Goyal et al. (arXiv 1706.02677)."""
+    for group in c.optimizer.param_groups:
+        group["lr"] *= _size_factor(c)
+    return c.optimizer
+
+
 @option(Configs.trainer, "trainer")
 def _trainer(c: Configs) -> Trainer:
-    device = choose_device(c.device)
+    device = local_device(choose_device(c.device))
+    c.workers.use(device)
     # Before the optimizer is made: it must hold the parameters that are on the device.
     c.model.to(device=device, memory_format=torch.channels_last)
     c.residence_in_use = choose_residence(c.data.resident, c.data.dataset.train.bytes, device)
     train = train_batches(c, c.train_split, device)
     _prepare_model(c, train)
     precision = choose_precision(c.precision, device)
-    c.kernels_in_use = choose_path(c.model, c.kernels, device, precision)
+    c.kernels_in_use = _kernels(c, device, precision)
+    optimizer = _scaled_optimizer(c)
+    average = AveragedWeights(c.model, c.ema) if c.ema else None
+    if batch_norm_is_spread(c):  # last: the others want to know a BatchNorm when they see one
+        c.workers.spread_batch_norm(c.model, device)
     return Trainer(
         c.model,
-        c.optimizer,
+        optimizer,
         c.schedule,
         train,
-        plain_batches(c, c.data.dataset, c.valid_split, device) if c.data.validation else None,
+        plain_batches(c, c.data.dataset, c.valid_split, device, c.workers) if c.data.validation else None,
         total_steps=_total_steps(c, len(train)),
         label_smoothing=c.label_smoothing,
         gradient_clip=c.gradient_clip,
         precision=precision,
         compile_model=c.compile,
-        micro_batch_size=c.micro_batch_size,
+        micro_batch_size=images_at_once(c),
         stochastic_depth=_stochastic_depth(c, train),
-        average=AveragedWeights(c.model, c.ema) if c.ema else None,
+        average=average,
+        workers=c.workers,
+        share_statistics=not batch_norm_is_spread(c),
     )

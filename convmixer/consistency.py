@@ -1,6 +1,6 @@
 """What values must agree on with each other and with the data: checked after both are known, before a run begins."""
 
-from convmixer.configs import Configs
+from convmixer.configs import Configs, batch_size, some_have_none
 from convmixer.data.augmentation import MIXING, OPERATIONS
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
@@ -11,7 +11,18 @@ from convmixer.training.hardware import choose_device, choose_precision
 def check_consistency(c: Configs) -> None:
     """Raise a `UserError` of one line for values that can't work together."""
     choose_precision(c.precision, choose_device(c.device))
-    for problem in (_name, _app_url, _sizes, _classes, _split, _augmentation, _optimizer, _micro_batch, _starts):
+    for problem in (
+        _name,
+        _app_url,
+        _sizes,
+        _classes,
+        _split,
+        _augmentation,
+        _optimizer,
+        _micro_batch,
+        _starts,
+        _workers,
+    ):
         message = problem(c)
         if message:
             raise UserError(f"overrides: {message}")
@@ -34,7 +45,7 @@ def _sizes(c: Configs) -> str | None:
         fitting = [d for d in range(1, min(height, width) + 1) if height % d == width % d == 0]
         nearest = min(fitting, key=lambda d: abs(d - p))
         return f"patch_size={p} does not divide images of {height}x{width}; {nearest} does"
-    n, batch = len(c.train_split.labels), c.train_batch_size
+    n, batch = len(c.train_split.labels), batch_size(c)
     if height == width == p and 1 in (batch, n % batch):
         return "batch normalisation can't train on one image that is one patch: " + (
             "give another patch_size or train_batch_size"
@@ -134,4 +145,21 @@ def _starts(c: Configs) -> str | None:
         return f"starts names {', '.join(twice)} twice"
     if {"covariance", "impulse"} <= set(c.starts):
         return "starts=covariance and starts=impulse are both for the depth-wise filters, give one"
+    return None
+
+
+def _workers(c: Configs) -> str | None:
+    if c.workers.is_alone:
+        return None
+    if c.minutes is not None:
+        return "minutes is measured in one process: under torchrun give epochs or steps"
+    if c.compile:
+        return "compile=true is for one process, not for torchrun"
+    if 0 < c.data.validation < c.workers.count:
+        return f"data.validation={c.data.validation} is less than the {c.workers.count} workers, which share it"
+    if c.batch_norm_over == "worker" and some_have_none(c):
+        return (
+            f"batch_norm_over=worker needs images for each of the {c.workers.count} workers in every batch, also an "
+            "epoch's last; batch_norm_over=batch does not"
+        )
     return None

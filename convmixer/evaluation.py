@@ -1,5 +1,6 @@
 """Accuracy and loss of a model over a split."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -21,9 +22,20 @@ def predict_logits(
     return torch.cat(logits).float(), torch.cat(labels)
 
 
-def evaluate(model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy (0 to 1) of a model over a split."""
+def evaluate(
+    model: nn.Module,
+    batches: Batches,
+    autocast: AbstractContextManager | None = None,
+    add_up: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> tuple[float, float]:
+    """Mean cross-entropy and top-1 accuracy (0 to 1) of a model over a split.
+
+    Args:
+        add_up: sums, float64 on the host, over all workers, where each has a part of the split.
+    """
     logits, labels = predict_logits(model, batches, autocast)
-    loss = F.cross_entropy(logits, labels)
-    accuracy = (logits.argmax(1) == labels).float().mean()
-    return loss.item(), accuracy.item()
+    n = len(labels)
+    loss = F.cross_entropy(logits, labels).item() * n
+    hits = (logits.argmax(1) == labels).sum().item()
+    loss, hits, n = add_up(torch.tensor([loss, hits, n], dtype=torch.float64))
+    return (loss / n).float().item(), (hits / n).float().item()

@@ -48,14 +48,23 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
     return conf
 
 
-def resume(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], quiet: bool) -> None:
-    """Go on with a run that was interrupted.
+def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str, Any]) -> tuple[Configs, Run]:
+    """The configs of a run that was interrupted, and the run.
 
     Raises:
         UserError: it has ended, or can't be gone on with.
     """
     if run.summary:
         raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
-    conf = reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
+    return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME), run
+
+
+def resume(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], quiet: bool) -> None:
+    """Go on with a run that was interrupted.
+
+    Raises:
+        UserError: it has ended, or can't be gone on with.
+    """
+    conf, run = reopen_unended(configs_class, run, changes)
     prepare(conf, run)
     begin(conf, quiet, run)

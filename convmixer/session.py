@@ -6,6 +6,8 @@ import platform
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from convmixer.tracking.app_server import complete_url
 from convmixer.tracking.progress import Estimate, ProgressBar
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run, logs_folder, project_folder
-from convmixer.training import checkpoints, memory
+from convmixer.training import checkpoints, memory, torchrun
+from convmixer.training.distributed import is_loss_of_a_worker
 from convmixer.training.hardware import describe_device, keep_freed_memory
 from convmixer.training.stopping import StopRequest
 from convmixer.training.timing import steps_in
@@ -99,23 +102,35 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
     experiment.configs(conf)
     if old:
         _continue_labml_run(old)
-    stop = StopRequest()
+    stop = StopRequest(is_patient=not conf.workers.is_alone)
+    with in_one_line(conf, stop, _how_to_resume), stop, experiment.start():
+        return train(conf, stop, quiet, recorder)
+
+
+@contextmanager
+def in_one_line(conf: Configs, stop: StopRequest, how_to_resume: Callable[[], str]) -> Iterator[None]:
+    """What ends a training early becomes an error with one line that says why, and how to go on."""
     try:
-        with stop, experiment.start():
-            return train(conf, stop, quiet, recorder)
+        yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {_how_to_resume()}", stop.signal or signal.SIGINT) from None
+        raise Interrupted(f"stopped; {how_to_resume()}", stop.signal or signal.SIGINT) from None
     except Exception as error:
         reason = _reason(error, conf.trainer)
         if reason is None:
             raise  # a mistake in code, the user's own layer perhaps: its traceback says where
-        raise TrainingFault(f"{reason}; {_how_to_resume()}") from error
+        raise TrainingFault(f"{reason}; {how_to_resume()}") from error
 
 
 def _tags(conf: Configs) -> set[str]:
-    """The data, the recipe, and the sweep that the run is a part of."""
+    """The data, the recipe, and the sweep or the torchrun job that the run is a part of."""
     study = os.environ.get("CONVMIXER_STUDY")
-    return {conf.data.dataset.name, conf.recipe, *([f"sweep:{study}"] if study else [])}
+    sweep = {f"sweep:{study}"} if study else set()
+    return {conf.data.dataset.name, conf.recipe} | sweep | torchrun_tags()
+
+
+def torchrun_tags() -> set[str]:
+    """By which restarted workers find their run again."""
+    return {f"job:{torchrun.job()}"} if torchrun.is_launched() else set()
 
 
 def _check_writable(folder: Path) -> None:
@@ -139,6 +154,8 @@ def _reason(error: Exception, trainer: Trainer) -> str | None:
     text = " ".join(str(error).split())
     if memory.is_out_of_memory(error):
         return memory.advice(trainer, error)
+    if is_loss_of_a_worker(error):
+        return "another worker ended, or did not answer"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or project_folder()})"
     if isinstance(error, OSError) or text.startswith("CUDA error"):
@@ -149,7 +166,7 @@ def _reason(error: Exception, trainer: Trainer) -> str | None:
 def _how_to_resume() -> str:
     folder = Path(experiment_singleton().run.run_path)
     if Run(folder).checkpoint("last").exists():
-        return f"go on from the last checkpoint with: python {script().name} resume {folder.name}"
+        return f"go on from the last checkpoint with: {torchrun.launcher()} {script().name} resume {folder.name}"
     return f"no checkpoint was made yet (run {folder.name})"
 
 
@@ -168,6 +185,7 @@ def train(
     session = Session(conf, run, recorder or Recorder(run.folder, quiet), stop)
     session.restore()
     session.fit()
+    conf.workers.leave()
     return session.summarise()
 
 
@@ -185,15 +203,19 @@ class Session:
     def restore(self) -> None:
         """Go on from the last checkpoint, where there is one."""
         last = self.run.checkpoint("last")
+        state = None
         if last.exists():
             state = checkpoints.load(last)
             _check_same_data(self._data(), state["data"])
+            _check_same_batch(self.trainer.train.batch_size, state.get("batch_size"))
+        self.conf.workers.hear_first((self.run.uuid, state))
+        if state:
             self.trainer.load_state_dict(state)
             self.trainer.total_steps = state["total_steps"]
         self.recorder.start(self.trainer.images)
         for line in report.header(self.conf, self.run, self.trainer):
             self.recorder.say(line)
-        if last.exists():
+        if state:
             self._compare_kernels(state.get("kernels", "torch"))
         if self.conf.tracking.app_url:
             app_writer.follow(self.run, self.conf.tracking.app_url)
@@ -233,6 +255,7 @@ class Session:
         self._save("last")
 
     def should_stop(self) -> bool:
+        self.stop.signal = self.conf.workers.agree(self.stop.signal)
         return self.stop.signal is not None
 
     def stopping(self, trainer: Trainer) -> None:
@@ -241,7 +264,7 @@ class Session:
     def _save(self, name: str) -> None:
         state = self.trainer.state_dict()
         state |= {"data": self._data(), "total_steps": self.trainer.total_steps}
-        state |= {"kernels": self.conf.kernels_in_use.name}
+        state |= {"kernels": self.conf.kernels_in_use.name, "batch_size": self.trainer.train.batch_size}
         checkpoints.save(self.run.checkpoint(name), state)
 
     def _data(self) -> dict[str, Any]:
@@ -318,3 +341,11 @@ def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
     if differing:
         key = differing[0]
         raise UserError(f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}")
+
+
+def _check_same_batch(now: int, then: int | None) -> None:
+    if then not in (None, now):
+        raise UserError(
+            f"command line: an update of this run is {then} images, but would be {now} with this number of workers, "
+            f"as batch_per_worker is true"
+        )

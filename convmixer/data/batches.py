@@ -4,7 +4,7 @@ The images lie on that device, or stay where they are, perhaps in a file larger 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Batches:
 
     Args:
         resident: keep all images on the device; otherwise each batch's are brought to it, to the same bits.
+        parts: which of a batch of so many images to make, in that order; all of them by default.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Batches:
         augmentation: Augmentation | None = None,
         n_classes: int | None = None,
         resident: bool = True,
+        parts: Callable[[int], list[slice]] | None = None,
     ) -> None:
         self.split = split.in_memory(device) if resident else split
         self.is_resident = resident
@@ -47,6 +49,7 @@ class Batches:
         self.seed = seed
         self.augmentation = augmentation
         self.n_classes = n_classes or len(dataset.classes)
+        self.parts = parts or (lambda n: [slice(0, n)])
         # A whole row of pixels of each: arithmetic on rows is vectorised, that on three channels is not.
         width = split.stored.shape[2]
         self.mean = (torch.tensor(dataset.mean, device=device) * 255).repeat(width)
@@ -65,15 +68,28 @@ class Batches:
         order = self.order(epoch)
         draws = self.augmentation.draws(epoch) if self.augmentation else {}
         others = partners(order)
-        size = self.batch_size * self._batches_at_once()
-        for start in range(first * self.batch_size, self.n_images, size):
-            part = slice(start, start + size)
+        at_once = self._batches_at_once()
+        for number in range(first, len(self), at_once):
+            places = [self._places(n) for n in range(number, min(number + at_once, len(self)))]
+            sizes = [len(p) for p in places]
+            # Where no image is this worker's, one is made all the same, and none of it taken.
+            part = torch.cat(places) if any(sizes) else torch.zeros(1, dtype=torch.int64)
             if self.augmentation and self.augmentation.mixing:
                 images, labels = self._mixed(order[part], others[part], draws)
             else:
                 images, labels = self._pick(order[part], draws)
-            images = self.normalise(images)
-            yield from zip(images.split(self.batch_size), labels.split(self.batch_size), strict=True)
+            images = self.normalise(images)[: sum(sizes)]
+            yield from zip(images.split(sizes), labels[: sum(sizes)].split(sizes), strict=True)
+
+    def length(self, number: int) -> int:
+        """Images in an epoch's batch, of all workers."""
+        return min(self.batch_size, self.n_images - number * self.batch_size)
+
+    def _places(self, number: int) -> Tensor:
+        """Where in the epoch's order the images to make for a batch are."""
+        start = number * self.batch_size
+        parts = [torch.arange(start + p.start, start + p.stop) for p in self.parts(self.length(number))]
+        return torch.cat(parts)
 
     def _batches_at_once(self) -> int:
         """As many as it takes for an operation's arithmetic, not its call, to be what takes time."""

@@ -29,16 +29,28 @@ def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
         f"run     {run.uuid[:8]} in {run.folder}",
         f"data    {data.name}: {sizes}, {len(data.test.labels):,} test images "
         f"of {height}x{width} in {len(data.classes)} classes",
-        f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {conf.train_batch_size} images a batch",
+        f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {trainer.train.batch_size} images a batch",
         f"model   {type(conf.model).__name__} {conf.d_model}/{conf.n_layers}, "
         f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters:,} parameters",
         *([f"begins  {conf.begins_from}"] if conf.begins_from else []),
         f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
         f"kernels {': '.join(filter(None, conf.kernels_in_use))}",
         *([] if conf.residence_in_use.is_resident else [f"images  stay on disk: {conf.residence_in_use.reason}"]),
+        *_workers(conf, trainer),
         *_options(trainer),
         *_watch(run),
     ]
+
+
+def _workers(conf: "Configs", trainer: "Trainer") -> list[str]:
+    """Whether several train together, and what that changes."""
+    if trainer.workers.is_alone:
+        return []
+    statistics = "each worker's images" if trainer.share_statistics else "the images of all"
+    text = f"workers {trainer.workers.count} on each batch, BatchNorm over {statistics}"
+    if conf.batch_per_worker:
+        text += f", learning rate {trainer.workers.count} times as large, as the batch is"
+    return [text]
 
 
 def _options(trainer: "Trainer") -> list[str]:

@@ -23,6 +23,8 @@ def advice(trainer: Trainer, error: Exception) -> str:
     said = " ".join(str(error).split())[:120]
     if not _was_in_update(error):
         return f"out of memory while evaluating: give a smaller valid_batch_size ({said})"
+    if not trainer.workers.is_alone:  # the others do not try with this one
+        return f"out of memory: give a smaller train_batch_size, or a micro_batch_size ({said})"
     traceback.clear_frames(error.__traceback__)  # they hold the activations of the update that failed
     gc.collect()
     key = "micro_batch_size" if trainer.micro_batch_size else "train_batch_size"

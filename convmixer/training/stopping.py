@@ -7,9 +7,14 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted in `signal`; a second one interrupts at once."""
+    """While entered, the first SIGINT or SIGTERM is noted in `signal`; a second one interrupts at once.
 
-    def __init__(self) -> None:
+    Args:
+        is_patient: not even a second one does; torchrun repeats what it is sent itself, and kills after 30 seconds.
+    """
+
+    def __init__(self, is_patient: bool = False) -> None:
+        self.is_patient = is_patient
         self.signal: int | None = None
         self._previous: dict[int, object] = {}
 
@@ -22,6 +27,6 @@ class StopRequest:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is not None and not self.is_patient:
             raise KeyboardInterrupt
-        self.signal = number
+        self.signal = self.signal or number

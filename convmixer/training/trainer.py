@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ from convmixer.data.batches import Batch, Batches
 from convmixer.errors import TrainingFault
 from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
+from convmixer.training.distributed import ALONE, Workers
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
@@ -49,6 +49,8 @@ class Trainer:
         compile_model: train through `torch.compile`.
         micro_batch_size: images that go through the network at once, where a batch goes in parts.
         average: of the model's weights; it is what gets validated, and saved as `model`.
+        workers: those that train together; `train` and `valid` make this one's part of each batch.
+        share_statistics: their BatchNorms see each its own images; the running statistics are the first worker's.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Trainer:
         micro_batch_size: int | None = None,
         stochastic_depth: StochasticDepth | None = None,
         average: AveragedWeights | None = None,
+        workers: Workers = ALONE,
+        share_statistics: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -81,10 +85,12 @@ class Trainer:
             self.device.type, enabled=precision is torch.float16 and self.device.type == "cuda"
         )
         self.compile_model = compile_model
-        self.forward: Callable[..., Tensor] = torch.compile(model) if compile_model else model
+        self.forward = workers.spread(torch.compile(model) if compile_model else model, share_statistics)
         self.micro_batch_size = micro_batch_size
         self.stochastic_depth = stochastic_depth
         self.average = average
+        self.workers = workers
+        self.share_statistics = share_statistics
         self.learning_rates = [group["lr"] for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
@@ -176,27 +182,32 @@ class Trainer:
         self._is_cold = False
 
     def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of the mean loss in the parameters, from one part of the batch after another.
+        """Leave the gradients of the whole batch's mean loss in the parameters, from one part of it after another.
 
         Returns:
-            That loss, and the logits `[batch, n_classes]`.
+            The sum of the losses of the images given, which are this worker's, and the logits `[batch, n_classes]`.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        n = len(labels)
-        size = self.micro_batch_size or n
+        n = len(labels) if self.workers.is_alone else self.train.length(self.step % self.steps_per_epoch)
+        parts = self.workers.parts(n, self.micro_batch_size)
+        sizes = [part.stop - part.start for part in parts]
         scales = self._residual_scales(n)
         losses, logits = [], []
-        for part in map(slice, range(0, n, size), range(size, n + size, size)):
+        for part, some, their_labels in zip(parts, images.split(sizes), labels.split(sizes), strict=True):
             extra = [] if scales is None else [scales[:, part]]
-            with self.autocast():
-                logits.append(self.forward(images[part], *extra))
-                loss = F.cross_entropy(logits[-1], labels[part], label_smoothing=self.label_smoothing)
-            if size < n:
-                loss = loss * (len(logits[-1]) / n)
-            self.scaler.scale(loss).backward()
+            with self.workers.exchange(self.forward, part is parts[-1]):
+                with self.autocast():
+                    logits.append(self.forward(some, *extra))
+                    loss = self._loss(logits[-1], their_labels)
+                share = len(their_labels) / n
+                self.scaler.scale(loss if share == 1 else loss * share).backward()
             logits[-1] = logits[-1].detach()
-            losses.append(loss.detach())
+            losses.append(loss.detach() * len(their_labels))
         return torch.stack(losses).sum(), torch.cat(logits)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over images. A worker that has none goes through the same exchanges as the others, and adds 0."""
+        return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing) if len(labels) else logits.sum()
 
     def _residual_scales(self, n: int) -> Tensor | None:
         """`[n_layers, n]` for the next batch."""
@@ -221,9 +232,9 @@ class Trainer:
 
     def _add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
         classes = labels if labels.dim() == 1 else labels.argmax(1)  # of a mixed image: the larger share's
-        hits = (logits.argmax(1) == classes).float().mean()
-        means = torch.stack([loss.float(), hits, torch.ones_like(hits), norm.float()])
-        self._interval += means * len(labels)
+        hits = (logits.argmax(1) == classes).float().sum()
+        n = torch.full_like(hits, len(labels))
+        self._interval += self.workers.add_up(torch.stack([loss.float(), hits, n, norm.float() * n]))
 
     def take_sums(self) -> list[float]:
         """Sums over the images since the last call: loss, hits, images, gradient norm. Waits for the device."""
@@ -261,7 +272,8 @@ class Trainer:
         values = {"loss.train": loss / count, "accuracy.train": hits / count}
         values["time.images_per_second"] = count / elapsed
         if self.valid is not None:
-            loss, accuracy = evaluate(self.evaluated_model, self.valid, self.autocast())
+            self.workers.take_statistics_of_first(self.evaluated_model)
+            loss, accuracy = evaluate(self.evaluated_model, self.valid, self.autocast(), self.workers.add_up)
             values |= {"loss.valid": loss, "accuracy.valid": accuracy}
         return values
 
