@@ -92,6 +92,8 @@ class Run:
         """running, completed, crashed, interrupted, or killed."""
         if self.is_running():
             return "running"
+        if (self.folder / SUMMARY).exists():  # the last thing that is written
+            return "completed"
         log = self.folder / "run_log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         return json.loads(lines[-1])["status"] if lines else "killed"
