@@ -1,4 +1,4 @@
-"""The nested groups of keys: where images come from, what is done to them, how weights are updated, tracking.
+"""The nested groups of keys: images, what is done to them, how weights are updated, checkpoints, tracking.
 
 Each with its defaults, types, ranges and help, and the options that its parts can be.
 """
@@ -79,6 +79,12 @@ class OptimizerConfigs(BaseConfigs):
 
     def __init__(self) -> None:
         super().__init__(_primary="optimizer")
+
+
+class CheckpointConfigs(BaseConfigs):
+    """When a run is saved, beside the end of each epoch."""
+
+    minutes: Annotated[float | None, Knob("also so long after the last one", above=0, high=10**6)] = 10.0
 
 
 class TrackingConfigs(BaseConfigs):

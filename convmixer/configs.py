@@ -16,7 +16,7 @@ import torch
 from labml.configs import BaseConfigs, hyperparams, option
 from torch import nn
 
-from convmixer.config_groups import AugmentConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
+from convmixer.config_groups import AugmentConfigs, CheckpointConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
 from convmixer.data import datasets
 from convmixer.data.augmentation import Augmentation
 from convmixer.data.batches import Batches
@@ -40,8 +40,17 @@ from convmixer.training.trainer import Trainer
 
 labml_fixes.keep_classes_apart()
 
-# `resume` may change where a run computes, never what.
-CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "data.resident", "valid_batch_size", "tracking.app_url")
+# `resume` may change where a run computes, never what; and what becomes of one that diverges.
+CHANGEABLE_ON_RESUME = (
+    "device",
+    "kernels",
+    "data.path",
+    "data.resident",
+    "valid_batch_size",
+    "checkpoint.minutes",
+    "on_nan",
+    "tracking.app_url",
+)
 
 
 class Configs(BaseConfigs):
@@ -98,6 +107,10 @@ class Configs(BaseConfigs):
     kernels_in_use: Any = None  # a kernels.Path, not a key
     residence_in_use: Any = None  # a Residence, not a key
     compile: Annotated[bool, Knob("train through torch.compile")] = False
+    on_nan: Annotated[
+        str, Knob("a loss that is not finite: stop, or go back and halve the rate", choices=("stop", "rewind"))
+    ] = "stop"
+    checkpoint: Annotated[CheckpointConfigs, Knob("")] = "checkpoint"
     tracking: Annotated[TrackingConfigs, Knob("")] = "tracking"
     final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
     trainer: Annotated[Trainer, Knob("the training loop")] = "trainer"
@@ -192,6 +205,11 @@ def _has_gpu(device: str) -> bool:
 @option(Configs.data, "data")
 def _data(c: Configs) -> BaseConfigs:
     return c._fill("data", DataConfigs())
+
+
+@option(Configs.checkpoint, "checkpoint")
+def _checkpoint(c: Configs) -> BaseConfigs:
+    return c._fill("checkpoint", CheckpointConfigs())
 
 
 @option(Configs.tracking, "tracking")
@@ -384,4 +402,5 @@ def _trainer(c: Configs) -> Trainer:
         average=average,
         workers=c.workers,
         share_statistics=not batch_norm_is_spread(c),
+        spikes_diverge=c.on_nan == "rewind",
     )

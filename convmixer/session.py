@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,9 @@ from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run, logs_folder, project_folder
 from convmixer.training import checkpoints, memory, torchrun
 from convmixer.training.distributed import is_loss_of_a_worker
+from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged, check_may_go_back
 from convmixer.training.hardware import describe_device, keep_freed_memory
+from convmixer.training.run_checkpoints import RunCheckpoints
 from convmixer.training.stopping import StopRequest
 from convmixer.training.timing import steps_in
 from convmixer.training.trainer import Trainer
@@ -55,6 +59,8 @@ def prepare(conf: Configs, old: Run | None = None) -> None:
         UserError: data that can't be had, or values that don't go together.
     """
     keep_freed_memory()
+    for group in {key.partition(".")[0] for key in keys_of(type(conf)) if "." in key}:
+        getattr(conf, group)  # labml writes the keys of a group down only once it is made
     check_consistency(conf)
     if conf.tracking.app_url:
         complete_url(conf.tracking.app_url)
@@ -91,6 +97,7 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
     """
     _check_writable(logs_folder())
     recorder = Recorder(old.folder, quiet) if old else None
+    restored = restore(conf, old) if old else None
     experiment.create(
         uuid=old.uuid if old else None,
         name=old.info["name"] if old else conf.name or f"{conf.data.dataset.name}-{conf.recipe}",
@@ -103,22 +110,45 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
     if old:
         _continue_labml_run(old)
     stop = StopRequest(is_patient=not conf.workers.is_alone)
-    with in_one_line(conf, stop, _how_to_resume), stop, experiment.start():
-        return train(conf, stop, quiet, recorder)
+    with in_one_line(conf, stop, partial(_how_to_go_on, conf)), stop, experiment.start():
+        return train(conf, stop, quiet, recorder, restored)
 
 
 @contextmanager
-def in_one_line(conf: Configs, stop: StopRequest, how_to_resume: Callable[[], str]) -> Iterator[None]:
+def in_one_line(conf: Configs, stop: StopRequest, how_to_go_on: Callable[[Exception | None], str]) -> Iterator[None]:
     """What ends a training early becomes an error with one line that says why, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {how_to_resume()}", stop.signal or signal.SIGINT) from None
+        raise Interrupted(f"stopped; {how_to_go_on(None)}", stop.signal or signal.SIGINT) from None
     except Exception as error:
         reason = _reason(error, conf.trainer)
         if reason is None:
             raise  # a mistake in code, the user's own layer perhaps: its traceback says where
-        raise TrainingFault(f"{reason}; {how_to_resume()}") from error
+        raise TrainingFault(f"{reason}; {how_to_go_on(error)}") from error
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a run goes on from: the state of a checkpoint, where one was made, and what there is to say of it."""
+
+    state: dict[str, Any] | None = None
+    note: str | None = None
+
+
+def restore(conf: Configs, old: Run) -> Restored:
+    """Find the checkpoint that a run goes on from, before anything of the run is touched.
+
+    Raises:
+        UserError: the run has ended, none of its checkpoints is good, or the data are not those it was trained on.
+    """
+    if old.summary:
+        raise UserError(f"run {old.uuid[:8]} has ended: `evaluate {old.uuid[:8]}` tests it again")
+    state, note = checkpoints.newest_good(old.checkpoint("last").parent)
+    if state:
+        _check_same_data(describe_data(conf), state["data"])
+        _check_same_batch(conf.trainer.train.batch_size, state.get("batch_size"))
+    return Restored(state, note)
 
 
 def _tags(conf: Configs) -> set[str]:
@@ -158,15 +188,22 @@ def _reason(error: Exception, trainer: Trainer) -> str | None:
         return "another worker ended, or did not answer"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or project_folder()})"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) or text.startswith("CUDA error"):
         return text[:300]
     return text if isinstance(error, TrainingFault) else None
 
 
-def _how_to_resume() -> str:
+def _how_to_go_on(conf: Configs, error: Exception | None) -> str:
     folder = Path(experiment_singleton().run.run_path)
+    resume = f"{torchrun.launcher()} {script().name} resume {folder.name}"
+    if isinstance(error, Diverged):
+        if conf.on_nan == "rewind":
+            return "begin anew with a smaller optimizer.learning_rate"
+        return f"go back and halve the learning rate with: {resume} on_nan=rewind"
     if Run(folder).checkpoint("last").exists():
-        return f"go on from the last checkpoint with: {torchrun.launcher()} {script().name} resume {folder.name}"
+        return f"go on from the last checkpoint with: {resume}"
     return f"no checkpoint was made yet (run {folder.name})"
 
 
@@ -175,6 +212,7 @@ def train(
     stop: StopRequest | None = None,
     quiet: bool = False,
     recorder: Recorder | None = None,
+    restored: Restored | None = None,
 ) -> dict[str, Any]:
     """Train, test and summarise within a started labml experiment."""
     if stop is None:
@@ -182,8 +220,8 @@ def train(
             prepare(conf)
             return train(conf, stop, quiet)
     run = Run(Path(experiment_singleton().run.run_path))
-    session = Session(conf, run, recorder or Recorder(run.folder, quiet), stop)
-    session.restore()
+    session = Session(conf, run, recorder or Recorder(run.folder, quiet), stop, restored or Restored())
+    session.start()
     session.fit()
     conf.workers.leave()
     return session.summarise()
@@ -192,33 +230,41 @@ def train(
 class Session:
     """One run while it trains: passes what the trainer tells on to the recorder, and keeps checkpoints."""
 
-    def __init__(self, conf: Configs, run: Run, recorder: Recorder, stop: StopRequest) -> None:
+    def __init__(self, conf: Configs, run: Run, recorder: Recorder, stop: StopRequest, restored: Restored) -> None:
         self.conf = conf
         self.run = run
         self.recorder = recorder
         self.stop = stop
+        self.restored = restored
         self.trainer: Trainer = conf.trainer
-        self.run.checkpoint("last").parent.mkdir(exist_ok=True)
+        folder = run.checkpoint("last").parent
+        folder.mkdir(exist_ok=True)
+        minutes = conf.checkpoint.minutes
+        self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, restored.state)
 
-    def restore(self) -> None:
-        """Go on from the last checkpoint, where there is one."""
-        last = self.run.checkpoint("last")
-        state = None
-        if last.exists():
-            state = checkpoints.load(last)
-            _check_same_data(self._data(), state["data"])
-            _check_same_batch(self.trainer.train.batch_size, state.get("batch_size"))
+    def start(self) -> None:
+        """Begin, or go on from where the run was."""
+        state = self.restored.state
         self.conf.workers.hear_first((self.run.uuid, state))
         if state:
-            self.trainer.load_state_dict(state)
+            self._load(state)
             self.trainer.total_steps = state["total_steps"]
         self.recorder.start(self.trainer.images)
         for line in report.header(self.conf, self.run, self.trainer):
             self.recorder.say(line)
+        if self.restored.note:
+            self.recorder.say(self.restored.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
+        elif self.conf.on_nan == "rewind":
+            self._save_last()  # to have something to go back to in the first epoch
         if self.conf.tracking.app_url:
             app_writer.follow(self.run, self.conf.tracking.app_url)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.trainer.load_state_dict(state)
+        if not self.checkpoints.has_best_of(state):
+            self.trainer.best_accuracy = -1.0  # the next epoch's end makes a new one
 
     def _compare_kernels(self, then: str) -> None:
         now = self.conf.kernels_in_use.name
@@ -231,7 +277,27 @@ class Session:
         total = self.trainer.total_steps
         self.estimate = Estimate(self.trainer.step, total)
         with ProgressBar(total, self.trainer.step, shown) as self.bar:
-            self.trainer.fit(self)
+            while self.trainer.step < total:
+                try:
+                    self.trainer.fit(self)
+                except Diverged as problem:
+                    self._go_back(problem)
+
+    def _go_back(self, problem: Diverged) -> None:
+        """Go on from the newest end of an epoch with a smaller learning rate, or raise the problem again."""
+        workers, rewinds = self.conf.workers, self.trainer.rewinds + 1
+        check_may_go_back(problem, self.conf.on_nan, rewinds)
+        state = workers.hear_first(self.checkpoints.newest_of_an_epoch_end())
+        if state is None:
+            raise Diverged(f"{problem}, and no checkpoint of an epoch's end is whole") from None
+        self.recorder.say(
+            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} of the learning rate "
+            f"(time {rewinds} of at most {MOST_REWINDS})"
+        )
+        self._load(state)
+        self.trainer.rewinds = rewinds
+        self._save_last()
+        self.recorder.go_back(self.trainer.images)
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         self.recorder.metrics(images, values)
@@ -251,38 +317,32 @@ class Session:
         accuracy = values.get("accuracy.valid", -1.0)
         if accuracy > trainer.best_accuracy:
             trainer.best_accuracy = accuracy
-            self._save("best")
-        self._save("last")
+            checkpoints.save(self.checkpoints.best, self._state())
+        self._save_last()
 
     def should_stop(self) -> bool:
         self.stop.signal = self.conf.workers.agree(self.stop.signal)
         return self.stop.signal is not None
 
-    def stopping(self, trainer: Trainer) -> None:
-        self._save("last")
+    def checkpoint_is_due(self) -> bool:
+        return bool(self.conf.workers.agree(int(self.checkpoints.is_due())))
 
-    def _save(self, name: str) -> None:
+    def checkpoint(self, trainer: Trainer) -> None:
+        self._save_last()
+
+    def _save_last(self) -> None:
+        self.checkpoints.save_last(self._state())
+
+    def _state(self) -> dict[str, Any]:
         state = self.trainer.state_dict()
-        state |= {"data": self._data(), "total_steps": self.trainer.total_steps}
-        state |= {"kernels": self.conf.kernels_in_use.name, "batch_size": self.trainer.train.batch_size}
-        checkpoints.save(self.run.checkpoint(name), state)
-
-    def _data(self) -> dict[str, Any]:
-        dataset = self.conf.data.dataset
-        return {
-            "name": dataset.name,
-            "classes": list(dataset.classes),
-            "train_images": self.trainer.train.n_images,
-            "image_shape": list(dataset.train.images.shape[1:]),
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-        }
+        state |= {"data": describe_data(self.conf), "total_steps": self.trainer.total_steps}
+        return state | {"kernels": self.conf.kernels_in_use.name, "batch_size": self.trainer.train.batch_size}
 
     def summarise(self) -> dict[str, Any]:
         """Test the final weights, once, and write and show how the run ended."""
         conf, trainer = self.conf, self.trainer
-        weights = final_weights(conf)
-        conf.model.load_state_dict(checkpoints.load(self.run.checkpoint(weights))["model"])
+        weights, state = self._final_weights()
+        conf.model.load_state_dict(state["model"])
         accuracies = {}
         splits = {"valid": conf.valid_split, "test": conf.data.dataset.test}
         for name, split in splits.items():
@@ -300,6 +360,7 @@ class Session:
             "epochs": trainer.step / trainer.steps_per_epoch,
             "steps": trainer.step,
             "images": trainer.images,
+            "rewinds": trainer.rewinds,
             "test_images": len(conf.data.dataset.test.labels),
             "seconds": trainer.seconds,
             "warm_up_seconds": trainer.warm_up_seconds,
@@ -313,11 +374,22 @@ class Session:
             "versions": versions(),
             "git": {"commit": self.run.info["commit"], "dirty": self.run.info["is_dirty"]},
         }
-        self.recorder.summary(summary)
         report.save_curves(self.run)
+        self.recorder.summary(summary)  # after all else: a run that has one has ended
         for line in report.result(summary, self.run):
             self.recorder.say(line)
         return summary
+
+    def _final_weights(self) -> tuple[str, dict[str, Any]]:
+        """The checkpoint that is tested, by its name. One damaged since it was made must not be the end of the run."""
+        name = final_weights(self.conf)
+        try:
+            return name, checkpoints.load(self.run.checkpoint(name))
+        except checkpoints.Damaged as damage:
+            if name == "last":
+                raise
+            self.recorder.say(f"{damage}: the last weights are tested in its place")
+            return "last", checkpoints.load(self.checkpoints.last)
 
 
 def plain_configs(conf: Configs, run: Run) -> dict[str, Any]:
@@ -334,6 +406,19 @@ def versions() -> dict[str, str]:
     """Of Python and the packages that numbers depend on."""
     names = ("torch", "numpy", "labml")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def describe_data(conf: Configs) -> dict[str, Any]:
+    """What a run must find again of the images that it was trained on."""
+    dataset = conf.data.dataset
+    return {
+        "name": dataset.name,
+        "classes": list(dataset.classes),
+        "train_images": conf.trainer.train.n_images,
+        "image_shape": list(dataset.train.images.shape[1:]),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+    }
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from convmixer.errors import UserError
 from convmixer.tracking.runs import Run, all_runs, run
 from convmixer.training import distributed, torchrun
 from convmixer.training.distributed import Workers
+from convmixer.training.divergence import Diverged, check_may_go_back
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer
 
@@ -128,15 +129,30 @@ def _follow(conf: Configs) -> None:
     stop = StopRequest(is_patient=True)
     uuid, state = conf.workers.hear_first(None)
 
-    def how_to_resume() -> str:
+    def how_to_go_on(error: Exception | None) -> str:
         command = f"{torchrun.launcher()} {session.script().name} resume {uuid}"
         return f"go on from the last checkpoint, where there is one, with: {command}"
 
-    with session.in_one_line(conf, stop, how_to_resume), stop:
+    with session.in_one_line(conf, stop, how_to_go_on), stop:
         if state:
             conf.trainer.load_state_dict(state)
             conf.trainer.total_steps = state["total_steps"]
-        conf.trainer.fit(_Follower(conf.workers, stop))
+        while conf.trainer.step < conf.trainer.total_steps:
+            try:
+                conf.trainer.fit(_Follower(conf.workers, stop))
+            except Diverged as problem:
+                _go_back(conf, problem)
+
+
+def _go_back(conf: Configs, problem: Diverged) -> None:
+    """As the first worker does, which has the checkpoints."""
+    rewinds = conf.trainer.rewinds + 1
+    check_may_go_back(problem, conf.on_nan, rewinds)
+    state = conf.workers.hear_first(None)
+    if state is None:
+        raise problem
+    conf.trainer.load_state_dict(state)
+    conf.trainer.rewinds = rewinds
 
 
 class _Follower:
@@ -159,5 +175,8 @@ class _Follower:
         self.stop.signal = self.workers.agree(self.stop.signal)
         return self.stop.signal is not None
 
-    def stopping(self, trainer: Trainer) -> None:
+    def checkpoint_is_due(self) -> bool:
+        return bool(self.workers.agree(None))
+
+    def checkpoint(self, trainer: Trainer) -> None:
         pass

@@ -29,6 +29,9 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write that fails does not know
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
@@ -37,6 +40,13 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace the file at `path` by `content`, as `written_whole` does."""
     with written_whole(path, "wb") as file:
         file.write(content)
+
+
+def clear_leftovers(*paths: Path) -> None:
+    """Remove what killed processes left half-written of these files, to which no other process writes now."""
+    for path in paths:
+        for leftover in path.parent.glob(f".{path.name}.*"):
+            leftover.unlink(missing_ok=True)
 
 
 def check_output(path: Path, option: str) -> None:

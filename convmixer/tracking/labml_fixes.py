@@ -1,13 +1,18 @@
 """labml 0.5.3 as this project's commands need it: patched from outside, here only, each patch with its reason."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
-from labml.internal import experiment
+from labml.internal import experiment, util
 from labml.internal.app import logs
 from labml.internal.computer import configs as computer
 from labml.internal.configs.config_item import ConfigItem
+from labml.internal.configs.processor import FileConfigsSaver
+from labml.internal.experiment.experiment_run import Run
 from labml.internal.logger.destinations.console import ConsoleDestination
+
+from convmixer.whole_files import write_atomically
 
 
 class _NoComputer:
@@ -51,6 +56,29 @@ def _git_status() -> tuple[dict, str | None]:
         return unknown, None
 
 
+def _save_info(run: Run) -> None:
+    """`run.yaml`, whole at any moment: labml empties it first, and a kill or a full disk then costs the whole run."""
+    run.make_path()
+    run.pid_path.write_text(str(run.pid))
+    write_atomically(run.info_path, util.yaml_dump(run.to_dict()).encode())
+    if run.diff is not None:
+        write_atomically(run.diff_path, run.diff.encode())
+
+
+def _save_configs(saver: FileConfigsSaver, configs: dict) -> None:
+    """`configs.yaml`, likewise."""
+    write_atomically(saver.configs_path, util.yaml_dump(configs).encode())
+
+
+def _finish(run: experiment.Experiment, status: str, details: object = None) -> None:
+    """Write how a run ended to run_log.jsonl; where that can't be done, it must not hide why the run ended."""
+    with suppress(OSError):
+        _labml_finish(run, status, details)
+
+
+_labml_finish = experiment.Experiment.finish
+
+
 def keep_classes_apart() -> None:
     """An object of a `Configs` subclass would write the subclass's defaults into the base class for good."""
     ConfigItem.update = lambda self, other: None
@@ -63,3 +91,6 @@ def apply() -> None:
     ConsoleDestination.log = lambda self, parts, *, is_new_line, is_reset: None
     computer.computer_singleton = _NoComputer
     experiment.get_git_status = _git_status
+    experiment.Experiment.finish = _finish
+    Run.save_info = _save_info
+    FileConfigsSaver.save = _save_configs

@@ -16,8 +16,8 @@ from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
-from convmixer.tracking.run_folder import CONSOLE, LOCK, LOG, SUMMARY, read_log
-from convmixer.whole_files import write_atomically
+from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, INFO, LOCK, LOG, SUMMARY
+from convmixer.whole_files import clear_leftovers, write_atomically
 
 
 class LineWriter(Writer):
@@ -27,7 +27,7 @@ class LineWriter(Writer):
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self._path = path
 
     def write(self, *, global_step: int, indicators: dict[str, Indicator]) -> None:
         """One line for all values saved at this step."""
@@ -37,20 +37,33 @@ class LineWriter(Writer):
             if isinstance(indicator, NumericIndicator) and not indicator.is_empty()
         }
         line = (json.dumps({"track": points, "time": time.time()}) + "\n").encode()
-        if os.write(self._file, line) < len(line):  # the system's way to say it before it refuses altogether
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), LOG)
+        with open(self._path, "ab", buffering=0) as file:  # opened anew: another file may have taken its place
+            written = file.write(line)
+        if written < len(line):  # the system's way to say it before it refuses altogether
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
 
-def keep_log_up_to(path: Path, images: int) -> None:
-    """Drop from a log what was recorded after `images` training images, and a line a kill cut short."""
+def keep_log_up_to(path: Path, images: int) -> int:
+    """Drop from a log what was recorded after `images` training images, and a line a kill cut short.
+
+    Returns:
+        How many lines were damaged otherwise; they are dropped too.
+    """
     if not path.exists():
-        return
-    kept = [line for line in read_log(path) if _last_step(line) <= images]
-    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        return 0
+    lines = path.read_bytes().split(b"\n")[:-1]
+    steps = [_last_step(line) for line in lines]
+    kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step is not None and step <= images]
+    write_atomically(path, b"".join(kept))
+    return steps.count(None)
 
 
-def _last_step(line: dict[str, Any]) -> int:
-    return max((step for points in line["track"].values() for step, _ in points), default=0)
+def _last_step(line: bytes) -> int | None:
+    """Of a line of a log; None where it is none."""
+    try:
+        return max((step for points in json.loads(line)["track"].values() for step, _ in points), default=0)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 class Recorder:
@@ -68,22 +81,31 @@ class Recorder:
             self._lock.acquire(timeout=2)
         except Timeout:
             raise UserError(f"{folder.name}: another process is training this run") from None
+        except OSError as error:
+            raise UserError(f"{folder}: can't be written: {error.strerror}") from None
+        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, LOG, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""
-        keep_log_up_to(self.folder / LOG, images)
+        self.go_back(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
+
+    def go_back(self, images: int) -> None:
+        """Drop what was recorded after `images` training images."""
+        damaged = keep_log_up_to(self.folder / LOG, images)
+        if damaged:
+            self.say(f"{LOG}: {damaged} lines were damaged and are dropped")
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Values measured after `images` training images."""
         tracker.save(images, values)
 
     def say(self, line: str) -> None:
-        """Print a line, and keep it in the run's console log."""
-        if not self.quiet:
-            print(line, flush=True)
+        """Keep a line in the run's console log, and print it."""
         with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
             file.write(line + "\n")
+        if not self.quiet:
+            print(line, flush=True)
 
     def summary(self, values: dict[str, Any]) -> None:
         """What the run ended with."""

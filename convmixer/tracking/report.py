@@ -11,6 +11,7 @@ from convmixer.tracking.progress import duration
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device
+from convmixer.whole_files import written_whole
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs
@@ -132,4 +133,5 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
 
 def save_curves(run: Run) -> None:
     """Learning curves as a picture in the run's folder."""
-    learning_curves([run]).savefig(run.folder / CURVES, dpi=110)
+    with written_whole(run.folder / CURVES, "wb") as file:
+        learning_curves([run]).savefig(file, format="png", dpi=110)

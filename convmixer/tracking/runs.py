@@ -92,17 +92,11 @@ class Run:
         """running, completed, crashed, interrupted, or killed."""
         if self.is_running():
             return "running"
-        if self.has_summary_of_its_end:
+        if (self.folder / SUMMARY).exists():  # the last thing that is written
             return "completed"
         log = self.folder / "run_log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
         return json.loads(lines[-1])["status"] if lines else "killed"
-
-    @property
-    def has_summary_of_its_end(self) -> bool:
-        """Whether nothing was trained after its summary: all was done then, even if labml was kept from noting so."""
-        summary, log = self.folder / SUMMARY, self.folder / LOG
-        return summary.exists() and log.exists() and summary.stat().st_mtime_ns >= log.stat().st_mtime_ns
 
     def is_running(self) -> bool:
         """Whether a process is at this run now, on this machine."""

@@ -2,10 +2,14 @@
 
 A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 stands in the archive's comment, the one
 place that follows everything else, so `torch.load` opens it as it is and one file is enough.
+
+A run keeps three: `last`, `previous` (a `last` from before it) and `best`.
 """
 
+import errno
 import hashlib
 import io
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -19,6 +23,10 @@ from convmixer.whole_files import write_atomically
 FORMAT = 1
 _COMMENT_LENGTH = struct.Struct("<H")  # the last field of a zip archive, 0 where there is no comment
 _DIGEST_BYTES = 64  # SHA-256 in hexadecimal
+
+
+class Damaged(UserError):
+    """A checkpoint that is not there, or not as it was saved."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -38,16 +46,18 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        UserError: there is none, it is damaged, or of a format this version does not know.
+        Damaged: there is none, the disk can't read it, or it is not as it was saved.
+        UserError: it may not be read, or is of a format this version does not know.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: can't read the checkpoint: {error.strerror}") from None
+        kind = Damaged if error.errno in (errno.ENOENT, errno.EIO) else UserError
+        raise kind(f"{path}: can't read the checkpoint: {error.strerror}") from None
     trailer = _COMMENT_LENGTH.size + _DIGEST_BYTES
     archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).hexdigest().encode() != digest:
-        raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
+        raise Damaged(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -55,3 +65,46 @@ def load(path: Path) -> dict[str, Any]:
     if state.get("format") != FORMAT:
         raise UserError(f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}")
     return state
+
+
+def newest_good(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """What a run goes on from: `last`, or where that is damaged `previous`, which then becomes `last`.
+
+    Args:
+        folder: of the run's checkpoints.
+
+    Returns:
+        The state, None where no checkpoint was made yet; and a line that says so where it is not that of `last`.
+
+    Raises:
+        UserError: there are checkpoints, and none is good. Nothing was touched.
+    """
+    last, previous = folder / "last.pt", folder / "previous.pt"
+    if not last.exists() and not previous.exists():
+        return None, None
+    try:
+        return load(last), None
+    except Damaged as problem:
+        damage = str(problem)
+    try:
+        state = load(previous)
+    except Damaged as problem:
+        raise UserError(f"no checkpoint of this run is good: {damage}; {problem}; nothing was touched") from None
+    keep(previous, last)
+    return state, f"{damage}: going on from {previous.name}, of update {state['step']}"
+
+
+def keep(path: Path, other: Path) -> None:
+    """Have the file at `path` at `other` as well, without writing it again; both names have a whole file at any moment.
+
+    On a file system that has no hard links it is only at `other` afterwards.
+    """
+    aside = other.with_name(f".{other.name}.{os.getpid()}")
+    aside.unlink(missing_ok=True)
+    try:
+        os.link(path, aside)
+    except OSError:
+        os.replace(path, other)
+        return
+    os.replace(aside, other)
+    aside.unlink(missing_ok=True)  # still there where both were one file already

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.data.batches import Batch, Batches
-from convmixer.errors import TrainingFault
 from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.distributed import ALONE, Workers
+from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
@@ -35,8 +35,11 @@ class Observer(Protocol):
     def should_stop(self) -> bool:
         """Whether to stop after this batch."""
 
-    def stopping(self, trainer: "Trainer") -> None:
-        """Training is about to stop because the observer asked for it."""
+    def checkpoint_is_due(self) -> bool:
+        """Whether to save after this batch, in the middle of an epoch."""
+
+    def checkpoint(self, trainer: "Trainer") -> None:
+        """Save: that is due, or training stops because the observer asked for it."""
 
 
 class Trainer:
@@ -51,6 +54,10 @@ class Trainer:
         average: of the model's weights; it is what gets validated, and saved as `model`.
         workers: those that train together; `train` and `valid` make this one's part of each batch.
         share_statistics: their BatchNorms see each its own images; the running statistics are the first worker's.
+        spikes_diverge: a jump of the loss (`divergence.is_spike`) ends `fit` as a loss that is not finite does.
+
+    Attributes:
+        rewinds: how often the run went back to an earlier state, for a smaller learning rate.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class Trainer:
         average: AveragedWeights | None = None,
         workers: Workers = ALONE,
         share_statistics: bool = False,
+        spikes_diverge: bool = False,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -91,12 +99,15 @@ class Trainer:
         self.average = average
         self.workers = workers
         self.share_statistics = share_statistics
+        self.spikes_diverge = spikes_diverge
         self.learning_rates = [group["lr"] for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
         self.warm_up_seconds = 0.0  # of it, the first update of each attempt
         self._is_cold = True
         self.best_accuracy = -1.0
+        self.rewinds = 0
+        self._epoch_loss = math.inf  # of the last whole epoch
         self._interval = self._zeros()
         self._epoch_sums = self._zeros()
         self._interval_started = 0.0
@@ -130,7 +141,7 @@ class Trainer:
 
         Raises:
             KeyboardInterrupt: the observer asked to stop, and was told.
-            TrainingFault: the loss, or a weight, is no longer finite.
+            Diverged: the loss, or a weight, is no longer finite, or the loss jumped up.
         """
         while self.step < self.total_steps:
             started = time.perf_counter()
@@ -153,9 +164,14 @@ class Trainer:
                 observer.metrics(self.images, self._interval_metrics())
             if ended:
                 return
-            if observer.should_stop():
+            is_stopping = observer.should_stop()
+            if is_stopping or observer.checkpoint_is_due():
+                loss, _, count, _ = self._interval.tolist()
+                self._check_loss(loss, count)
+                self._weight_norm()
                 self.seconds = before + time.perf_counter() - started
-                observer.stopping(self)
+                observer.checkpoint(self)
+            if is_stopping:
                 raise KeyboardInterrupt
 
     def train_step(self, batch: Batch) -> None:
@@ -222,7 +238,7 @@ class Trainer:
         return torch.autocast(self.device.type, self.precision)
 
     def _set_learning_rate(self) -> None:
-        factor = self.schedule((self.step + 0.5) / self.total_steps)
+        factor = self.schedule((self.step + 0.5) / self.total_steps) * RATE_FACTOR**self.rewinds
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = learning_rate * factor
 
@@ -245,8 +261,12 @@ class Trainer:
 
     def _interval_metrics(self) -> dict[str, float]:
         loss, hits, count, norm = self.take_sums()
-        if not math.isfinite(loss):
-            raise TrainingFault(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
+        self._check_loss(loss, count)
+        if self.spikes_diverge and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
+            raise Diverged(
+                f"the loss jumped to {loss / count:.3g} within the last {count:.0f} images (step {self.step}), "
+                f"{self._epoch_loss:.3g} was the epoch before"
+            )
         now = time.perf_counter()
         elapsed, self._interval_started = now - self._interval_started, now
         return {
@@ -258,17 +278,23 @@ class Trainer:
             "time.images_per_second": count / elapsed,
         }
 
+    def _check_loss(self, loss: float, count: float) -> None:
+        """Of the sums over an interval so far."""
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
+
     def _weight_norm(self) -> float:
         with torch.no_grad():
             norm = nn.utils.get_total_norm([p.detach() for p in self.model.parameters()]).item()
         if not math.isfinite(norm):
-            raise TrainingFault(f"a weight became {norm:g} (step {self.step})")
+            raise Diverged(f"a weight became {norm:g} (step {self.step})")
         return norm
 
     def _epoch_metrics(self, elapsed: float) -> dict[str, float]:
         """Means over the whole epoch, and validation where there is a validation split."""
         loss, hits, count, _ = self._epoch_sums.tolist()
         self._epoch_sums = self._zeros()
+        self._epoch_loss = loss / count
         values = {"loss.train": loss / count, "accuracy.train": hits / count}
         values["time.images_per_second"] = count / elapsed
         if self.valid is not None:
@@ -284,6 +310,8 @@ class Trainer:
             "seconds": self.seconds,
             "warm_up_seconds": self.warm_up_seconds,
             "best_accuracy": self.best_accuracy,
+            "rewinds": self.rewinds,
+            "epoch_loss": self._epoch_loss,
             "model": self.evaluated_model.state_dict(),
             "model_in_training": self.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
@@ -305,6 +333,8 @@ class Trainer:
         self.seconds = state["seconds"]
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # runs of before it was kept
         self.best_accuracy = state["best_accuracy"]
+        self.rewinds = state.get("rewinds", 0)  # likewise
+        self._epoch_loss = state.get("epoch_loss", math.inf)
         self._interval = state["interval"].to(self.device)
         self._epoch_sums = state["epoch_sums"].to(self.device)
         torch.set_rng_state(state["generator"])

@@ -53,7 +53,10 @@ class Notes:
     def should_stop(self) -> bool:
         return self.step == self.stop_at
 
-    def stopping(self, trainer: Trainer) -> None:
+    def checkpoint_is_due(self) -> bool:
+        return False
+
+    def checkpoint(self, trainer: Trainer) -> None:
         self.stopped = copy.deepcopy(trainer.state_dict())
 
 

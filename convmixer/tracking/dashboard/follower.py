@@ -163,7 +163,7 @@ class FollowedRun:
         if self._run.is_running():
             self._was_held_here = True
             return "in progress"
-        if self._run.has_summary_of_its_end:
+        if self.summary:  # the last thing that is written
             return "completed"
         ending = _last_line(self.folder / _RUN_LOG)
         has_ended = ending and ending.get("time", 0) >= (self._times[-1] if self._times else 0)

@@ -1,0 +1,59 @@
+"""What becomes of a run when something happens to it: real runs, disturbed on purpose.
+
+    python -m benchmarks.faults kills --n 200 --seed 0 --csv results/faults.csv
+    python -m benchmarks.faults others --n 40 --csv results/faults.csv
+    python -m benchmarks.faults full-disk --n 5
+
+Each run has all options on (`lab.OPTIONS`), and must end with the bits of one that was left alone. Exit status 1: one
+did not. `--n`: how often, for what can come in many ways. Folders are made in --folder (a temporary one), and removed
+unless something went wrong there. Linux; as root, as file systems are mounted.
+"""
+
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # no thread may live when this process forks
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.faults.damage import DAMAGES
+from benchmarks.faults.disk import DISKS
+from benchmarks.faults.kills import kills
+from benchmarks.faults.lab import OPTIONS, Lab
+from benchmarks.faults.mishaps import MISHAPS
+from benchmarks.faults.table import add_row
+
+OTHERS = DAMAGES | DISKS | MISHAPS
+ALL = {"kills": kills} | OTHERS
+
+
+def main() -> None:
+    """Try faults, print what became of the runs, and add rows to a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fault", choices=("others", *ALL))
+    parser.add_argument("--n", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--csv", type=Path, help="put a row for each fault into this table")
+    parser.add_argument("--folder", type=Path, help="where to make folders")
+    args = parser.parse_args()
+    lab = Lab(Path(tempfile.mkdtemp(prefix="faults-", dir=args.folder)), OPTIONS)
+    problems: list[str] = []
+    for fault in OTHERS if args.fault == "others" else [args.fault]:
+        outcome = ALL[fault](lab, args.n, args.seed)
+        problems += outcome.problems
+        command = f"python -m benchmarks.faults {fault} --n {args.n} --seed {args.seed}"
+        row = outcome.row(fault, lab.without_names, command)
+        print("; ".join(f"{name}: {row[name]}" for name in ("fault", "tried", "lost", "status", "message", "ended")))
+        sys.stdout.flush()
+        if args.csv:
+            add_row(args.csv, row)
+    if problems:
+        sys.exit(f"see {lab.root}")
+    shutil.rmtree(lab.root)
+
+
+if __name__ == "__main__":
+    main()

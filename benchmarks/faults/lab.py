@@ -1,0 +1,328 @@
+"""A tiny real run, started by the dozen and disturbed: each start is a fork of this process, which has torch imported.
+
+What follows the fork is what `python experiment.py ARGUMENTS` does after its imports. Whatever happened to a run, in
+the end it is held against one that was left alone: weights, optimizer, metrics by step, summary, all to the bit.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+import convmixer.reopening
+import convmixer.seeds  # noqa: F401  (all that a run imports, before the forks)
+from convmixer.cli import main
+from convmixer.data import cache
+from convmixer.tracking import labml_fixes
+from convmixer.tracking.curves import learning_curves
+from convmixer.tracking.run_folder import LOG, read_log
+from convmixer.tracking.runs import Run, all_runs
+from convmixer.training import checkpoints
+
+EXPERIMENT = Path(__file__).resolve().parents[2] / "experiment.py"
+PATIENCE = 300.0  # seconds for a process, on a machine that may be busy
+
+# Every option of the recipes and of docs/training-options.md at once, and a checkpoint as often as every 0.1 s.
+OPTIONS = [
+    "data.dataset=images",
+    "data.validation=12",
+    "d_model=24",
+    "n_layers=2",
+    "patch_size=2",
+    "epochs=4",
+    "train_batch_size=8",
+    "micro_batch_size=4",
+    "ema=0.9",
+    "stochastic_depth=0.3",
+    "starts=[whitening,covariance,identity,zero_gamma]",
+    "batch_norm_momentum=0.2",
+    "schedule=trapezoid",
+    "label_smoothing=0.1",
+    "gradient_clip=1.0",
+    "optimizer.optimizer=Muon",
+    "optimizer.norm_bias_factor=4",
+    "augment.ops=[translate,resized_crop,flip,randaugment,jitter,erasing,cutout,mixup,cutmix]",
+    "checkpoint.minutes=0.0017",
+    "on_nan=rewind",
+]
+FILES = ("run.yaml", "configs.yaml", "console.log", "curves.png")  # beside those that are compared
+# What need not be the same, in checkpoints and summaries.
+VARYING = {"seconds", "warm_up_seconds", "images_per_second", "run", "ended", "git"}
+
+
+def warm_up() -> None:
+    """Import what is otherwise imported with the first optimizer and the first picture. No thread may begin."""
+    torch.set_num_threads(1)
+    torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
+    learning_curves([])
+    labml_fixes.release_console()
+
+
+def make_images(tree: Path) -> None:
+    """3 colours, 24 training and 8 test images of 16x16 each."""
+    random = np.random.default_rng(0)
+    for split, n in (("train", 24), ("test", 8)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            folder = tree / split / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                pixels = random.integers(0, 120, (16, 16, 3))
+                pixels[..., channel] += random.integers(20, 100)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
+
+
+class Process:
+    """`python experiment.py ARGUMENTS` in `folder`.
+
+    Args:
+        first: done in the process, before anything else.
+        terminal: it gets one, which is closed by `hang_up`; else its output goes to files.
+    """
+
+    def __init__(
+        self, folder: Path, arguments: list[str], first: Callable[[], None] | None = None, terminal: bool = False
+    ) -> None:
+        self.folder = folder
+        self._output = {1: folder.with_suffix(".out"), 2: folder.with_suffix(".err")}
+        sys.stdout.flush()
+        if terminal:
+            self.pid, self._terminal = os.forkpty()
+        else:
+            self.pid = os.fork()
+        if self.pid == 0:
+            self._become(arguments, first, terminal)
+
+    def _become(self, arguments: list[str], first: Callable[[], None] | None, terminal: bool) -> None:
+        status = 1
+        try:
+            if not terminal:
+                os.setsid()
+                for stream, file in self._output.items():
+                    os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+            os.chdir(self.folder)
+            sys.argv = [str(EXPERIMENT), *arguments]
+            if first:
+                first()
+            main(arguments=arguments)
+        except SystemExit as ended:
+            status = ended.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+
+    @property
+    def output(self) -> str:
+        return self._output[1].read_text()
+
+    @property
+    def errors(self) -> list[str]:
+        """Lines on stderr."""
+        return self._output[2].read_text().splitlines()
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def hang_up(self) -> None:
+        """Close its terminal."""
+        os.close(self._terminal)
+
+    def drain(self) -> None:
+        """Read what is on its terminal, which would hold it up otherwise."""
+        os.set_blocking(self._terminal, False)
+        with contextlib.suppress(OSError):  # nothing there
+            os.read(self._terminal, 2**16)
+
+    def has_ended(self) -> bool:
+        """Without taking its status, so that its id stays its own."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def is_stopped(self) -> bool:
+        """Whether SIGSTOP holds it."""
+        return os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def wait(self) -> int:
+        """Its exit status, or minus the signal that ended it.
+
+        Raises:
+            TimeoutError: it does not end.
+        """
+        until = time.monotonic() + PATIENCE
+        while not self.has_ended():
+            if time.monotonic() > until:
+                self.signal(signal.SIGKILL)
+                raise TimeoutError(f"process {self.pid} in {self.folder} does not end")
+            time.sleep(0.005)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def wait_until(self, condition: Callable[[], bool], pause: float = 0.0005) -> bool:
+        """Whether `condition` held before the process ended."""
+        until = time.monotonic() + PATIENCE
+        while not condition():
+            if self.has_ended() or time.monotonic() > until:
+                return False
+            time.sleep(pause)
+        return True
+
+
+class Lab:
+    """Folders with runs of the same images and options, and what such a run comes to when it is left alone."""
+
+    def __init__(self, root: Path, options: list[str]) -> None:
+        warm_up()
+        self.root = root
+        self.images = root / "colours"
+        make_images(self.images)
+        self.train = [*options, f"data.path={self.images}"]
+        self._number = 0
+        alone = self.folder()
+        started = time.monotonic()
+        self.operations = alone.with_suffix(".operations")
+        process = Process(alone, self.train, self._count_operations)
+        if process.wait() != 0:
+            raise RuntimeError(f"the undisturbed run failed: {process.errors}")
+        self.seconds = time.monotonic() - started
+        self.undisturbed = self.run(alone)
+
+    def _count_operations(self) -> None:
+        counts = self.operations.open("ab", buffering=0)
+        at_file_operation(lambda number: counts.write(b"."))
+
+    @property
+    def n_operations(self) -> int:
+        """How often an undisturbed run opens, renames, links or removes a file it writes."""
+        return self.operations.stat().st_size
+
+    def folder(self) -> Path:
+        """A new empty one, in which runs lie in logs/ and caches in data/."""
+        self._number += 1
+        made = self.root / f"{self._number:04}"
+        made.mkdir()
+        return made
+
+    def run(self, folder: Path) -> Run | None:
+        """The newest of a folder."""
+        found = all_runs(folder / "logs")
+        return found[-1] if found else None
+
+    def way_on(self, folder: Path) -> list[str]:
+        """What a user gives next: `resume` where there is a run, else the training again."""
+        return ["resume", "last"] if self.run(folder) else self.train
+
+    def finish(self, folder: Path) -> str:
+        """Go on to the end with what is in `folder`. What differs from the undisturbed run then; nothing: as it."""
+        run = self.run(folder)
+        if run is None or not run.summary:
+            process = Process(folder, self.way_on(folder))
+            status = process.wait()
+            if status != 0:
+                return f"it could not be gone on with: {status}, {process.errors[-1:]}"
+        return "; ".join([*differences(self.run(folder), self.undisturbed), *damaged_caches(folder)])
+
+    def killed_half_way(self) -> Path:
+        """A folder with a run that was killed in its third epoch, after a checkpoint within it."""
+        folder = self.folder()
+        process = Process(folder, self.train, lambda: kill_at_update(20))
+        process.wait()
+        return folder
+
+    def without_names(self, line: str) -> str:
+        """A line that a process said, without what another process would not say."""
+        line = re.sub(rf"{re.escape(str(self.root))}/\d+/", "", line)
+        return re.sub("[0-9a-f]{32}", "RUN", line)
+
+    def copy(self, folder: Path) -> Path:
+        made = self.folder()
+        shutil.copytree(folder, made, dirs_exist_ok=True)
+        return made
+
+
+def at_file_operation(act: Callable[[int], Any]) -> None:
+    """Have `act` called with 1, 2, 3 ... before this process opens a file to write, renames, links or removes one."""
+    count = 0
+
+    def hook(event: str, arguments: tuple) -> None:
+        nonlocal count
+        is_write = event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        if is_write or event in ("os.rename", "os.link", "os.remove", "os.mkdir"):
+            count += 1
+            act(count)
+
+    sys.addaudithook(hook)
+
+
+def at_update(number: int, act: Callable[[], None]) -> None:
+    """Have `act` called in this process before it makes an update, `number` made already."""
+    from convmixer.training.trainer import Trainer
+
+    step = Trainer.train_step
+
+    def acting_step(trainer: Trainer, batch: Any) -> None:
+        if trainer.step == number:
+            act()
+        step(trainer, batch)
+
+    Trainer.train_step = acting_step
+
+
+def kill_at_update(number: int) -> None:
+    """Have this process killed before an update."""
+    at_update(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def differences(run: Run | None, other: Run) -> Iterator[str]:
+    """In what a run that has ended is not the same as the other."""
+    if run is None or not run.summary:
+        yield "there is no run that has ended"
+        return
+    for name in ("last", "best"):
+        ours, theirs = (checkpoints.load(r.checkpoint(name)) for r in (run, other))
+        for key in theirs.keys() - VARYING:
+            if not same(ours[key], theirs[key]):
+                yield f"{name}.pt: {key}"
+    if recorded(run) != recorded(other):
+        yield LOG
+    differing = [key for key in other.summary.keys() - VARYING if run.summary[key] != other.summary[key]]
+    yield from (f"summary: {key}" for key in differing)
+    if run.status != "completed":
+        yield f"status {run.status}"
+    yield from (f"{name} is missing" for name in FILES if not (run.folder / name).exists())
+    yield from (f"{path.name} is left over" for path in run.folder.rglob(".*") if path.name != ".lock")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether values of checkpoints are the same to the bit."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def recorded(run: Run) -> list[dict]:
+    """The lines of the log, without times: in their order, so none is doubled or missing where they are the same."""
+    lines = [line["track"] for line in read_log(run.folder / LOG)]
+    return [{name: points for name, points in line.items() if not name.startswith("time.")} for line in lines]
+
+
+def damaged_caches(folder: Path) -> Iterator[str]:
+    """Those in which another run would find something else than it put in."""
+    for path in (folder / "data" / "cache").glob("*.safetensors"):
+        try:
+            cache._read(path)
+        except Exception as problem:
+            yield f"{path.name}: {problem}"

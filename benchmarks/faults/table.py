@@ -1,0 +1,60 @@
+"""What became of faults, as a table: results/faults.csv."""
+
+import csv
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from convmixer.session import versions
+from convmixer.training.hardware import cpu_name
+
+NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one kind of fault.
+
+    Attributes:
+        problems: what was lost or went wrong, a line each; none is what is wanted.
+        ended: how the runs ended.
+        status: exit status of the process that met the fault.
+        message: the line that it said.
+    """
+
+    tried: int
+    problems: list[str]
+    ended: str
+    status: int
+    message: str = ""
+
+    def row(self, fault: str, without_names: Callable[[str], str], command: str) -> dict[str, str]:
+        """As it stands in the table."""
+        where = f"{cpu_name()}, 1 thread, " + ", ".join(f"{name} {number}" for name, number in versions().items())
+        return {
+            "fault": fault,
+            "tried": str(self.tried),
+            "lost": "; ".join(self.problems) or NOTHING,
+            "status": str(self.status),
+            "message": without_names(self.message),
+            "ended": self.ended,
+            "command": command,
+            "date": time.strftime("%Y-%m-%d"),
+            "where": where,
+        }
+
+
+def add_row(table: Path, row: dict[str, str]) -> None:
+    """Put a row into the table, in place of the one of the same fault."""
+    rows = (read_rows(table) if table.exists() else {}) | {row["fault"]: row}
+    with table.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, row.keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
+def read_rows(table: Path) -> dict[str, dict[str, str]]:
+    """The rows of the table, by fault."""
+    with table.open(newline="", encoding="utf-8") as file:
+        return {row["fault"]: row for row in csv.DictReader(file)}
