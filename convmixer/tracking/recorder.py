@@ -16,6 +16,7 @@ from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
+from convmixer.printable import printable
 from convmixer.tracking.run_folder import CONSOLE, LOCK, LOG, SUMMARY, read_log
 from convmixer.whole_files import write_atomically
 
@@ -81,7 +82,7 @@ class Recorder:
     def say(self, line: str) -> None:
         """Print a line, and keep it in the run's console log."""
         if not self.quiet:
-            print(line, flush=True)
+            print(printable(line), flush=True)
         with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
             file.write(line + "\n")
 
