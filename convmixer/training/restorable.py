@@ -117,7 +117,7 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, own: Mapping[str, Any], s
 
 
 def _check_kept(kept: Any, names: tuple[str, ...], shape: tuple[int, ...], where: str) -> None:
-    """What an optimizer keeps of a parameter: nothing yet, or all of `names`, as large as that; `step` is one number."""
+    """What an optimizer keeps of a parameter: nothing yet, or all of `names`, as large as that; `step` is a number."""
     if not isinstance(kept, Mapping) or (kept and set(kept) != set(names)):
         raise _unfit(f"{where} holds other things than {', '.join(names)}")
     for name, value in kept.items():
