@@ -17,7 +17,7 @@ from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
 from convmixer.printable import printable
-from convmixer.tracking.run_folder import CONSOLE, LOCK, LOG, SUMMARY, read_log
+from convmixer.tracking.run_folder import CONSOLE, FORMAT, FORMAT_FILE, LOCK, LOG, SUMMARY, read_log
 from convmixer.whole_files import write_atomically
 
 
@@ -74,6 +74,7 @@ class Recorder:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""
         keep_log_up_to(self.folder / LOG, images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
+        write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Values measured after `images` training images."""

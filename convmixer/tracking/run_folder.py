@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
-from convmixer.untrusted import parse_json
+from convmixer.untrusted import parse_json, read_bytes
 
+FORMAT = 1  # of the folder; a larger one, when what an older version would read wrongly is written
+FORMAT_FILE = "format"  # holds it; the first runs have none
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
 SUMMARY = "summary.json"
@@ -37,10 +39,10 @@ def _line(text: bytes, where: str) -> dict[str, Any]:
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that what is read from a run's folder, and written to it, is in it, and is no FIFO or device.
+    """Make sure that what is read from a run's folder, and written to it, is in it, is no FIFO or device, and is known.
 
     Raises:
-        UserError: there is a link out of it, or something else than files and folders.
+        UserError: there is a link out of it, something else than files and folders, or it is of a newer format.
     """
     root = folder.resolve()
     for entry in _entries(root):
@@ -51,6 +53,14 @@ def check_folder(folder: Path) -> None:
         mode = entry.stat(follow_symlinks=False).st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise UserError(f"{folder / entry.name} is no ordinary file")
+    _check_format(folder / FORMAT_FILE)
+
+
+def _check_format(file: Path) -> None:
+    found = read_bytes(file, 100).strip() if file.exists() else b"1"
+    if not found.isdigit() or not 1 <= int(found) <= FORMAT:
+        number = found.decode("ascii", "replace") if found.isdigit() else "unknown"
+        raise UserError(f"{file.parent}: a run of format {number}, this version reads up to {FORMAT}")
 
 
 def _entries(root: Path) -> list[os.DirEntry[str]]:
