@@ -1,6 +1,6 @@
 """Trains on a data set that is larger than the memory it may take, and on the same one in memory: same bits?
 
-    python -m benchmarks.large_data [--images 40000] [--side 128] [--cap 1500] [--csv results/large-data.csv]
+    python -m benchmarks.large_data [--images 30000] [--side 128] [--cap 1400] [--csv results/large-data.csv]
 
 The images are drawn, kept as a .zip of small PNGs and decoded at `--side` pixels. Each run is `experiment.py` as a
 process of its own whose data segment, everything it holds in memory but files that are mapped, is capped by
@@ -30,7 +30,7 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parents[1]
 MEGA = 10**6  # bytes
 # A network that takes next to nothing, so that what is measured is the data.
-NETWORK = ("d_model=8", "n_layers=1", "patch_size=16", "epochs=1", "data.validation=1000", "valid_batch_size=100")
+NETWORK = ("d_model=8", "n_layers=1", "patch_size=16", "steps=100", "data.validation=1000", "valid_batch_size=64")
 CHANGING = "time."  # metrics that are never the same
 
 
@@ -123,9 +123,9 @@ def measure(folder: Path, n: int, side: int, cap_mb: int) -> list[Outcome]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--images", type=int, default=40_000)
+    parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--side", type=int, default=128)
-    parser.add_argument("--cap", type=int, default=1500, help="MB")
+    parser.add_argument("--cap", type=int, default=1400, help="MB")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "2")

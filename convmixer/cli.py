@@ -10,6 +10,7 @@ import click
 from convmixer import __version__
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.pass_configs import pass_configs
+from convmixer.printable import printable
 from convmixer.sweeps.commands import sweep
 from convmixer.training import torchrun
 
@@ -268,7 +269,7 @@ class _Echo(logging.Handler):
     """What parts of the package log: news to standard output, warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(record.getMessage(), err=record.levelno >= logging.WARNING)
+        click.echo("\n".join(map(printable, record.getMessage().split("\n"))), err=record.levelno >= logging.WARNING)
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
@@ -305,5 +306,5 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
 
 def _fail(kind: str, line: str, status: int) -> int:
     if torchrun.is_first_to_say():
-        print(f"{kind}: {' '.join(line.split())}", file=sys.stderr)
+        print(f"{kind}: {printable(' '.join(line.split()))}", file=sys.stderr)
     return status

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from convmixer.printable import printable
 from convmixer.tracking import runs
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def list_runs() -> None:
     if rows.empty:
         print(f"there are no runs in {runs.logs_folder()}")
         return
-    _console().print(table)
+    _console().print(table, markup=False)
 
 
 def _cell(column: str, value: Any) -> str:
@@ -53,7 +54,7 @@ def _cell(column: str, value: Any) -> str:
         return "-"
     if column in ("valid", "test"):
         return f"{value:.2%}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ import yaml
 
 from convmixer.errors import UserError
 from convmixer.keys import Key
+from convmixer.untrusted import read_yaml
 
 
 def check(values: Mapping[str, Any], keys: Mapping[str, Key], where: str) -> dict[str, Any]:
@@ -113,12 +114,9 @@ def read_config_file(path: Path, option: str = "--config") -> dict[str, Any]:
     """
     where = f"{option} {path}"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: can't be read: {error}") from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{where}: not valid YAML: {reason}") from None
+        content = read_yaml(path, _Loader)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from None
     if not isinstance(content, dict):
         raise UserError(f"{where}: expected a mapping of keys to values")
     return _flatten(content, where)

@@ -1,6 +1,7 @@
 """A trained network, with what is needed to use it: of a run, or of a .safetensors file of `export` or `import`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from convmixer.errors import UserError
-from convmixer.exchange.weight_files import load_weights
+from convmixer.exchange.weight_files import load_weights, usable
+from convmixer.model.interchange import check_fit
 from convmixer.model.layers import conv_mixer
 from convmixer.tracking.runs import Run, run
 from convmixer.training import checkpoints
@@ -71,25 +73,35 @@ def open_trained(reference: str, configs_class: "type[Configs] | None" = None) -
 def from_run(source: Run, configs_class: "type[Configs] | None" = None) -> Trained:
     """The weights that the run was tested with; of one that has not ended, the best so far."""
     summary = source.summary
-    names = [summary["weights"]] if summary else ["best", "last"]
+    tested = summary.get("weights")
+    names = [tested] if tested in ("best", "last") else ["best", "last"]
     name = next((n for n in names if source.checkpoint(n).exists()), names[-1])
-    state = checkpoints.load(source.checkpoint(name))
-    return _trained(
-        source.uuid[:8], state["model"], state["data"], source.recorded, summary, source.given, configs_class
-    )
+    path = source.checkpoint(name)
+    state = checkpoints.load(path)
+    with _misfits_named(f"{path}: the checkpoint and the run's configs"):
+        weights = {key: usable(tensor, f"{path}: {ascii(key)[:60]}") for key, tensor in state["model"].items()}
+        return _trained(source.uuid[:8], weights, state["data"], source.recorded, summary, source.given, configs_class)
 
 
 def from_file(path: Path, configs_class: "type[Configs] | None" = None) -> Trained:
     """The weights of a file that `export` or `import` wrote."""
     weights, metadata = load_weights(path)
-    try:
+    with _misfits_named(f"{path}: tensors and metadata"):
         data, summary = metadata["data"], metadata["summary"]
         configs, given, imported = summary["configs"], metadata.get("given"), metadata.get("imported")
+        if not isinstance(given, dict | None) or not isinstance(imported, str | None):
+            raise ValueError("given or imported is of another type")
         trained = _trained(path.name, weights, data, configs, summary, given, configs_class)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f"{path}: tensors and metadata are not those of one network: {reason}") from None
     return replace(trained, imported=imported, summary={}) if imported else trained
+
+
+@contextmanager
+def _misfits_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"{what} are not those of one network: {reason or type(error).__name__}") from None
 
 
 def _trained(
@@ -101,9 +113,14 @@ def _trained(
     given: dict[str, Any] | None,
     configs_class: "type[Configs] | None",
 ) -> Trained:
+    check_data(data, name)
+    _check_summary(summary, name)
     sizes = {"n_classes": len(data["classes"]), "in_channels": data["image_shape"][2]} | {
         key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
     }
+    if all(configs[part] == option for part, option in BUILT_IN.items()):
+        # Before it is built: anyone can write down sizes that fill all memory.
+        check_fit(weights, {key: _size(configs | sizes, key) for key in NUMBERS}, name)
     if configs_class:
         model = _own_model(name, configs_class, configs | sizes)
     else:
@@ -123,6 +140,46 @@ def _trained(
     )
 
 
+def _size(configs: Mapping[str, Any], key: str) -> Any:
+    value = configs[key]
+    expected = str if key == "activation" else int
+    if type(value) is not expected or (expected is int and not 0 < value <= MOST[key]):
+        raise ValueError(f"{key} is {str(value)[:40]}")
+    return value
+
+
+def check_data(data: Any, name: str) -> None:
+    """Raise UserError where what was recorded of the images of a training is nothing that can be."""
+    classes, shape, mean, std = (data[key] for key in ("classes", "image_shape", "mean", "std"))
+    is_right = (
+        isinstance(classes, list)
+        and all(isinstance(text, str) for text in classes)
+        and [type(side) for side in shape] == [int] * 3
+        and all(0 < side <= LARGEST_SIDE for side in shape)
+        and len(mean) == len(std) == shape[2]
+        and all(isinstance(x, int | float) and 0 <= x <= 1 for x in (*mean, *std))
+    )
+    if not is_right:
+        raise UserError(f"{name}: classes, image_shape, mean or std are not those of images")
+
+
+# What a model card and the tables take from a summary, with how it ended.
+SUMMARY_TYPES = {
+    **dict.fromkeys(("name", "data", "recipe", "weights", "device", "precision"), str),
+    **dict.fromkeys(("accuracy.test", "accuracy.valid", "loss.test", "loss.valid", "epochs", "seconds"), int | float),
+    **dict.fromkeys(("test_images", "parameters", "steps", "images"), int),
+    **dict.fromkeys(("versions", "configs"), dict),
+}
+
+
+def _check_summary(summary: Any, name: str) -> None:
+    if not isinstance(summary, dict):
+        raise UserError(f"{name}: its summary is no mapping")
+    for key, kind in SUMMARY_TYPES.items():
+        if key in summary and not isinstance(summary[key], kind):
+            raise UserError(f"{name}: {key} of its summary is {str(summary[key])[:40]!a}")
+
+
 def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, Any]) -> nn.Module:
     from convmixer.keys import keys_of
 
@@ -135,6 +192,11 @@ def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, 
     return conf.model
 
 
+LARGEST_SIDE = 4096  # pixels
+MOST = {  # as the keys of Configs, which need labml
+    **{"d_model": 65536, "n_layers": 1024, "kernel_size": 127, "patch_size": 512},
+    **{"n_classes": 10**6, "in_channels": 4, "activation": None},
+}
 BUILT_IN = {"model": "conv_mixer", "layer": "conv_mixer_layer"}
 NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")
 

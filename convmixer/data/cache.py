@@ -25,7 +25,15 @@ from convmixer.data.splits import Dataset, Split, channel_statistics, measured
 
 FORMAT = 1
 HOUR = 3600.0
-DAMAGES = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)  # what a damaged file raises
+DAMAGES = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+)  # what a damaged file raises
 
 Put = Callable[[int, NDArray[np.uint8]], None]  # takes some images, and the number of the first of them
 

@@ -48,6 +48,11 @@ def read(path: Path) -> Dataset:
         )
         for split in SPLITS
     )
+    for split in (train, test):
+        if len(split.images) != len(split.labels) or not 0 <= split.labels.min() <= split.labels.max() < len(
+            about["classes"]
+        ):
+            raise ValueError("its labels are not those of its images")
     return Dataset(about["name"], tuple(about["classes"]), train, test, tuple(about["mean"]), tuple(about["std"]))
 
 

@@ -13,6 +13,8 @@ from convmixer.errors import UserError
 
 READER = 2  # of what `read_image` makes of a file: cached pixels of another one are not used
 MAX_PIXELS = 64_000_000
+# Pillow's names of what is decoded; others it knows, as EPS, start programs or have decoders that are hardly used.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
 MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
 
 Size = tuple[int, int]  # height, width
@@ -32,7 +34,7 @@ def read_image(data: bytes, size: Size | None, channels: int = 3) -> NDArray[np.
         UserError: more than 64 megapixels, or more than 16 bits per channel.
         Exception: what the decoder of that format raises for a broken file.
     """
-    with Image.open(io.BytesIO(data)) as image:
+    with open_image(data) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
         if "exif" in image.info:
@@ -45,6 +47,16 @@ def read_image(data: bytes, size: Size | None, channels: int = 3) -> NDArray[np.
         if is_transparent:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
+
+
+def open_image(data: bytes) -> Image.Image:
+    """An image of one of `FORMATS`, not decoded yet.
+
+    Raises:
+        Exception: what Pillow raises for anything else.
+    """
+    Image.init()
+    return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def check_channels(channels: int) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from convmixer.errors import UserError
+from convmixer.untrusted import read_bytes
 
 SPLITS = ("train", "test")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
@@ -83,7 +84,7 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`."""
-        return (self.path / name).read_bytes()
+        return read_bytes(self.path / name, MAX_MEMBER_BYTES)
 
     def _classes(self, folder: Path | os.DirEntry[str]) -> dict[str, dict[str, tuple[int, int]]]:
         return {entry.name: self._images(entry) for entry in self._entries(folder) if entry.is_dir()}
@@ -95,6 +96,8 @@ class Folder:
                 raise _nested(entry.path)
             if _is_image(entry.name):
                 status = entry.stat()
+                if not stat.S_ISREG(status.st_mode):
+                    raise UserError(f"{entry.path} is no ordinary file")
                 images[entry.name] = (status.st_size, status.st_mtime_ns)
         return images
 
@@ -113,9 +116,11 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_file():
+            raise UserError(f"{path} is neither a folder nor a .zip")
         try:
             self.zip = zipfile.ZipFile(path)
-        except (OSError, zipfile.BadZipFile) as problem:
+        except Exception as problem:  # given broken bytes it may raise anything at all
             raise UserError(f"{path} is neither a folder nor a sound .zip: {problem}") from problem
         status = path.stat()
         self.stamp = (status.st_size, status.st_mtime_ns)
@@ -159,6 +164,8 @@ class Archive:
         members = [info for info in self.zip.infolist() if not _is_clutter(info.filename)]
         for info in members:
             _refuse_hostile(self.path, info)
+        if sum(info.file_size for info in members) > MAX_COMPRESSION * max(self.stamp[0], SMALL):
+            raise UserError(f"{self.path}: its members swell over {MAX_COMPRESSION}-fold when unpacked: refused")
         return members
 
     def _list(self, info: zipfile.ZipInfo, listing: Listing) -> None:

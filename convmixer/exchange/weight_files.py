@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
+from convmixer.plain_pickles import NotPlain, holds_its_numbers, load_plain
+from convmixer.untrusted import parse_json, read_bytes
 from convmixer.whole_files import write_atomically
 
 METADATA = "convmixer"
@@ -22,6 +23,7 @@ PICKLES = (".pt", ".pth", ".bin")
 # What a training script may wrap a state dict in, and put before its names.
 WRAPPERS = ("state_dict", "model", "model_state_dict")
 PREFIXES = ("module.", "_orig_mod.")
+MOST_BYTES = 2**34
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -42,8 +44,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     weights, texts = _read_safetensors(path)
     try:
-        metadata = json.loads(texts.get(METADATA, "null"))
-    except (ValueError, RecursionError):
+        metadata = parse_json(texts.get(METADATA, "null"))
+    except ValueError:
         raise UserError(f"{path}: its {METADATA!r} metadata is no JSON, the file is damaged") from None
     if not isinstance(metadata, dict):
         raise UserError(
@@ -97,26 +99,24 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         weights = _unwrapped(_read_pickle(path), path)
     else:
         raise UserError(f"{path}: expected a name that ends in .safetensors, {', '.join(PICKLES)}")
-    return {_without_prefixes(name): _usable(tensor, f"{path}: {ascii(name)[:60]}") for name, tensor in weights.items()}
+    return {_without_prefixes(name): usable(tensor, f"{path}: {ascii(name)[:60]}") for name, tensor in weights.items()}
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.exists() and not path.is_file():  # a FIFO would be waited for
+        raise UserError(f"{path}: can't be read: is no ordinary file")
     try:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
+    except Exception as error:  # types of numbers that torch does not know, beside damage
         raise UserError(f"{path}: can't be read: {_short(error)}") from None
 
 
 def _read_pickle(path: Path) -> Any:
+    content = read_bytes(path, MOST_BYTES)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from None
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of torch's, on what is refused anyway
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception:  # an unpickler given broken bytes may raise anything at all
+        return load_plain(content)
+    except NotPlain:
         raise UserError(
             f"{path}: is damaged, or holds more than tensors and plain values: what could be code is not read"
         ) from None
@@ -136,13 +136,11 @@ def _without_prefixes(name: str) -> str:
     return name
 
 
-def _usable(tensor: Any, where: str) -> Tensor:
+def usable(tensor: Any, where: str) -> Tensor:
     """The tensor as weights are kept: floating point ones in float32."""
     if not isinstance(tensor, Tensor):
         raise UserError(f"{where} is a {type(tensor).__name__}, expected a tensor")
-    is_plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
-    # One number can pose as a tensor of any size.
-    if not is_plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+    if not holds_its_numbers(tensor):
         raise UserError(f"{where} is no ordinary tensor: expected one that holds all its numbers")
     if tensor.is_complex():
         raise UserError(f"{where} is of complex numbers")

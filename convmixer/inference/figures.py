@@ -32,10 +32,12 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confu
     axis = figure.subplots()
     picture = axis.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that mistakes of 5 % can be seen
     figure.colorbar(picture, ax=axis, label="% of the images of the true class", shrink=0.75)
-    axis.set(title=title, xlabel="predicted class", ylabel="true class")
+    axis.set(xlabel="predicted class", ylabel="true class")
+    axis.set_title(title, parse_math=False)
     if len(classes) <= MAX_NAMED:
-        axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor")
-        axis.set_yticks(range(len(classes)), classes)
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
+        axis.set_yticks(range(len(classes)), classes, parse_math=False)
     if len(classes) <= MAX_NUMBERED:
         _number(axis, percent)
     return figure
@@ -68,7 +70,7 @@ def reliability_figure(found: Calibration, title: str = "Reliability") -> "Figur
     )
     above.plot((0, 1), (0, 1), color="grey", linestyle="--", label="perfectly calibrated")
     above.plot(confidence[filled], accuracy[filled], ".", color="C0", label="at the bin's mean confidence")
-    above.set_title(f"{title}\nexpected calibration error {found.error:.2%}", fontsize=10)
+    above.set_title(f"{title}\nexpected calibration error {found.error:.2%}", fontsize=10, parse_math=False)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left")
     below.bar(

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from convmixer.inference.predictions import Prediction
+from convmixer.printable import printable
 
 NAME_WIDTH = 60  # columns, at most, that names of files are padded to
 
 
 def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
     """A line for each image: its name, then classes with their probabilities. Broken files are left out."""
+    classes = [printable(name) for name in classes]
     name_width, class_width = 0, max(map(len, classes))
     for prediction in predictions:
         if prediction.error is None:
@@ -44,11 +46,6 @@ def write_jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top: 
         else:
             content = {"error": prediction.error}
         print(json.dumps({"file": prediction.file, **content}), file=out)
-
-
-def printable(name: str) -> str:
-    """A file's name as it can be shown on a terminal, whatever bytes it is made of."""
-    return name if name.isprintable() else ascii(name)
 
 
 FORMATS: dict[str, Callable[[Iterable[Prediction], Sequence[str], int, TextIO], None]] = {

@@ -1,6 +1,5 @@
 """The command `predict`: what a trained network takes images for, be it one or a folder of 10,000."""
 
-import io
 import logging
 import os
 import sys
@@ -10,17 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
 from convmixer.configs import Configs
+from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.inference.classifier import Classifier
-from convmixer.inference.formats import FORMATS, printable
+from convmixer.inference.formats import FORMATS
 from convmixer.inference.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
+from convmixer.printable import printable
 from convmixer.reopening import check_changes
 from convmixer.trained import open_trained
 from convmixer.whole_files import check_output, written_whole
@@ -90,7 +91,7 @@ def _from_stdin(data: bytes) -> list[str | bytes]:
     if not data.strip():
         raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
     try:
-        Image.open(io.BytesIO(data)).close()
+        open_image(data).close()
         return [data]
     except UnidentifiedImageError:
         pass

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convmixer.inference.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.printable import printable
 
 
 def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Tensor | None = None) -> dict[str, Any]:
@@ -66,7 +67,9 @@ def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str,
 
 def report(result: Mapping[str, Any], pictures: Path | None) -> None:
     """Print what `measure` found."""
-    print(f"test accuracy {result['top_1']['accuracy']:.2%} of {result['images']:,} images of {result['data']}")
+    print(
+        f"test accuracy {result['top_1']['accuracy']:.2%} of {result['images']:,} images of {printable(result['data'])}"
+    )
     for name, text in _lines(result):
         print(f"{name:<14}{text}")
     if pictures:
@@ -110,9 +113,14 @@ def _table(classes: Mapping[str, Mapping[str, Any]]) -> Table:
     for name, row in classes.items():
         precision = "-" if row["precision"] is None else f"{row['precision']:.1%}"
         wrong = row["taken_for"]
-        mistaken = f"{wrong['class']} ({wrong['images'] / row['images']:.1%})" if wrong else "-"
+        mistaken = f"{printable(wrong['class'])} ({wrong['images'] / row['images']:.1%})" if wrong else "-"
         low, high = row["interval"]
         table.add_row(
-            name, f"{row['images']:,}", f"{row['accuracy']:.1%}", f"{low:.1%} to {high:.1%}", precision, mistaken
+            printable(name),
+            f"{row['images']:,}",
+            f"{row['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            precision,
+            mistaken,
         )
     return table

@@ -50,7 +50,8 @@ VALID = {"linewidth": 2.2, "marker": "."}
 
 
 def _title(runs: list[Run]) -> str:
-    return f"{runs[0].info['name']} {runs[0].uuid[:8]}" if len(runs) == 1 else f"{len(runs)} runs"
+    title = f"{runs[0].info['name']} {runs[0].uuid[:8]}" if len(runs) == 1 else f"{len(runs)} runs"
+    return title.replace("$", r"\$")  # which begins a formula
 
 
 def _colours(n: int) -> list[str] | list[tuple[float, ...]]:

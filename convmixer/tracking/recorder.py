@@ -16,7 +16,9 @@ from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, INFO, LOCK, LOG, SUMMARY
+from convmixer.printable import printable
+from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
+from convmixer.untrusted import parse_json
 from convmixer.whole_files import clear_leftovers, write_atomically
 
 
@@ -61,7 +63,7 @@ def keep_log_up_to(path: Path, images: int) -> int:
 def _last_step(line: bytes) -> int | None:
     """Of a line of a log; None where it is none."""
     try:
-        return max((step for points in json.loads(line)["track"].values() for step, _ in points), default=0)
+        return max((step for points in parse_json(line)["track"].values() for step, _ in points), default=0)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -89,6 +91,7 @@ class Recorder:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""
         self.go_back(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
+        write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
 
     def go_back(self, images: int) -> None:
         """Drop what was recorded after `images` training images."""
@@ -105,7 +108,7 @@ class Recorder:
         with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
             file.write(line + "\n")
         if not self.quiet:
-            print(line, flush=True)
+            print(printable(line), flush=True)
 
     def summary(self, values: dict[str, Any]) -> None:
         """What the run ended with."""

@@ -1,9 +1,15 @@
 """The files of a run folder beside labml's own run.yaml, configs.yaml, indicators.yaml and run_log.jsonl."""
 
-import json
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
+from convmixer.errors import UserError
+from convmixer.untrusted import parse_json, read_bytes
+
+FORMAT = 1  # of the folder; a larger one, when what an older version would read wrongly is written
+FORMAT_FILE = "format"  # holds it; the first runs have none
 INFO, CONFIGS = "run.yaml", "configs.yaml"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
@@ -18,4 +24,50 @@ SENDING = ".sending"  # held by the process that sends it to one
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a log; a last one that a kill cut short is left out."""
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
+    return [_line(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+
+
+def _line(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        line = parse_json(text)
+        points = [point for of_metric in line["track"].values() for point in of_metric]
+        is_right = all(type(step) is int and abs(step) < 2**63 and values for step, values in points)
+        if is_right and all(isinstance(value, int | float) for _, values in points for value in values):
+            return line
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise UserError(f"{where} is damaged: it holds no points of metrics")
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that what is read from a run's folder, and written to it, is in it, is no FIFO or device, and is known.
+
+    Raises:
+        UserError: there is a link out of it, something else than files and folders, or it is of a newer format.
+    """
+    root = folder.resolve()
+    for entry in _entries(root):
+        if entry.is_symlink():
+            if not Path(entry.path).resolve().is_relative_to(root):
+                raise UserError(f"{folder / entry.name} is a link out of the run's folder: not followed")
+            continue
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise UserError(f"{folder / entry.name} is no ordinary file")
+    _check_format(folder / FORMAT_FILE)
+
+
+def _check_format(file: Path) -> None:
+    found = read_bytes(file, 100).strip() if file.exists() else b"1"
+    if not found.isdigit() or not 1 <= int(found) <= FORMAT:
+        number = found.decode("ascii", "replace") if found.isdigit() else "unknown"
+        raise UserError(f"{file.parent}: a run of format {number}, this version reads up to {FORMAT}")
+
+
+def _entries(root: Path) -> list[os.DirEntry[str]]:
+    """What lies in a run's folder and in the folders in it, where nothing else is read."""
+    try:
+        top = list(os.scandir(root))
+        return top + [inner for entry in top if entry.is_dir(follow_symlinks=False) for inner in os.scandir(entry)]
+    except OSError as error:
+        raise UserError(f"{error.filename}: can't be read: {error.strerror}") from None

@@ -8,16 +8,15 @@ run("last").model()          # the trained network
 No labml is imported, so that it works in any notebook: labml's logger breaks under IPython 9.
 """
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
-from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, read_log
+from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
+from convmixer.untrusted import parse_json, read_bytes, read_json, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +37,7 @@ def project_folder() -> Path:
 def settings() -> dict[str, Any]:
     """What the project's `.labml.yaml` says."""
     file = project_folder() / ".labml.yaml"
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: {' '.join(str(error).split())}") from None
+    content = read_yaml(file) if file.is_file() else {}
     return content if isinstance(content, dict) else {}
 
 
@@ -55,12 +51,20 @@ class Run:
     @cached_property
     def info(self) -> dict[str, Any]:
         """labml's `run.yaml`: name, comment, tags, date, time, commit."""
-        return self._yaml("run.yaml")
+        info = self._yaml("run.yaml")
+        wrong = [name for name, kind in INFO.items() if not isinstance(info.get(name, kind()), kind)]
+        if wrong or not all(isinstance(tag, str) for tag in info.get("tags", [])):
+            raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} is of another type")
+        return {name: kind() for name, kind in INFO.items()} | info
 
     @cached_property
     def labml_configs(self) -> dict[str, dict[str, Any]]:
         """labml's `configs.yaml`: for each key its value, whether it was given, whether it is a hyperparameter."""
-        return self._yaml("configs.yaml")
+        configs = self._yaml("configs.yaml")
+        for name, item in configs.items():
+            if not isinstance(name, str) or not isinstance(item, dict) or not item.keys() >= ITEM:
+                raise UserError(f"{self.folder / 'configs.yaml'}: {str(name)[:60]} is no record of a key")
+        return configs
 
     @property
     def configs(self) -> dict[str, Any]:
@@ -85,7 +89,13 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What the run ended with; empty where it has not."""
         file = self.folder / SUMMARY
-        return json.loads(file.read_text()) if file.exists() else {}
+        summary = read_json(file) if file.exists() else {}
+        wrong = [
+            name for name, kind in ENDING.items() if not isinstance(summary, dict) or not is_a(summary, name, kind)
+        ]
+        if wrong:
+            raise UserError(f"{file}: {wrong[0]} is of another type")
+        return summary
 
     @property
     def status(self) -> str:
@@ -95,8 +105,11 @@ class Run:
         if (self.folder / SUMMARY).exists():  # the last thing that is written
             return "completed"
         log = self.folder / "run_log.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        return json.loads(lines[-1])["status"] if lines else "killed"
+        lines = read_bytes(log).splitlines() if log.exists() else []
+        try:
+            return str(parse_json(lines[-1])["status"]) if lines else "killed"
+        except (ValueError, TypeError, KeyError):
+            return "unknown"
 
     def is_running(self) -> bool:
         """Whether a process is at this run now, on this machine."""
@@ -139,16 +152,23 @@ class Run:
 
     def _yaml(self, name: str) -> dict[str, Any]:
         file = self.folder / name
-        try:
-            content = yaml.load(file.read_text(encoding="utf-8"), Loader=_SAFE_LOADER)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"{file}: can't be read: {' '.join(str(error).split())}") from None
+        content = read_yaml(file)
         if not isinstance(content, dict):
             raise UserError(f"{file}: expected a mapping")
         return content
 
 
-_SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What is used of labml's `run.yaml`, of an item of its `configs.yaml`, and of a summary; other things may be there.
+INFO = {**dict.fromkeys(("name", "comment", "trial_date", "trial_time", "python_file", "commit"), str), "tags": list}
+INFO |= {"is_dirty": bool}
+ITEM = {"value", "computed", "is_explicitly_specified"}
+ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.valid", "accuracy.test"), int | float)}
+
+
+def is_a(values: dict[str, Any], name: str, kind: Any) -> bool:
+    """Whether a value is of a type, or missing; numbers may be NaN but not endless."""
+    value = values.get(name)
+    return value is None or (isinstance(value, kind) and (isinstance(value, str) or not abs(value) > 1e30))
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:
@@ -171,18 +191,23 @@ def run(reference: str = "last", logs: Path | None = None) -> Run:
     if not found:
         raise UserError(f"there are no runs in {logs or logs_folder()}")
     if reference == "last":
-        return found[-1]
+        return _checked(found[-1])
     if reference == "best":
-        return _best(found)
+        return _checked(_best(found))
     matching = [r for r in found if r.uuid.startswith(reference)]
     if len(matching) != 1:
         what = f"{len(matching)} runs begin with" if matching else "there is no run"
         raise UserError(f"{what} {reference!r}, expected a uuid, a unique prefix, last or best")
-    return matching[0]
+    return _checked(matching[0])
+
+
+def _checked(found: Run) -> Run:
+    check_folder(found.folder)
+    return found
 
 
 def _best(found: list[Run]) -> Run:
-    summaries = {r: r.summary for r in found}
+    summaries = {r: _summary_if_sound(r) for r in found}
     ended = [r for r, summary in summaries.items() if summary.get("accuracy.valid") is not None]
     if not ended:
         raise UserError("no run has ended with a validation accuracy yet")
@@ -190,6 +215,14 @@ def _best(found: list[Run]) -> Run:
     if len(data) > 1:
         raise UserError(f"there are runs on {', '.join(data)}: name one by its uuid, not `best`")
     return max(ended, key=lambda r: summaries[r]["accuracy.valid"])
+
+
+def _summary_if_sound(r: Run) -> dict[str, Any]:
+    """One damaged run must not hide the others."""
+    try:
+        return _checked(r).summary
+    except UserError:
+        return {}
 
 
 def runs(logs: Path | None = None) -> "pd.DataFrame":
@@ -203,12 +236,14 @@ def runs(logs: Path | None = None) -> "pd.DataFrame":
 
 def _row(r: Run) -> list[Any]:
     try:
+        check_folder(r.folder)
         date = f"{r.info['trial_date']} {r.info['trial_time'][:5]}"
         given = " ".join(f"{name}={value}" for name, value in r.given.items())
+        summary = r.summary
+        ended = [summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
+        return [r.uuid[:8], r.info["name"], date, r.status, *ended, given]
     except UserError as error:  # one damaged run must not hide the others
         return [r.uuid[:8], r.folder.parent.name, None, "damaged", None, None, None, None, str(error)]
-    ended = [r.summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
-    return [r.uuid[:8], r.info["name"], date, r.status, *ended, given]
 
 
 ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import io
 import os
-import pickle
 import struct
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,12 @@ from typing import Any
 import torch
 
 from convmixer.errors import UserError
+from convmixer.plain_pickles import NotPlain, load_plain
+from convmixer.untrusted import read_bytes
 from convmixer.whole_files import write_atomically
 
 FORMAT = 1
+MOST_BYTES = 2**34
 _COMMENT_LENGTH = struct.Struct("<H")  # the last field of a zip archive, 0 where there is no comment
 _DIGEST_BYTES = 64  # SHA-256 in hexadecimal
 
@@ -50,18 +52,20 @@ def load(path: Path) -> dict[str, Any]:
         UserError: it may not be read, or is of a format this version does not know.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        kind = Damaged if error.errno in (errno.ENOENT, errno.EIO) else UserError
-        raise kind(f"{path}: can't read the checkpoint: {error.strerror}") from None
+        content = read_bytes(path, MOST_BYTES)
+    except UserError as error:
+        is_lost = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOENT, errno.EIO)
+        raise (Damaged if is_lost else UserError)(str(error)) from None
     trailer = _COMMENT_LENGTH.size + _DIGEST_BYTES
     archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
     if hashlib.sha256(archive).hexdigest().encode() != digest:
         raise Damaged(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        state = load_plain(content)
+    except NotPlain:
         raise UserError(f"{path}: the checkpoint holds more than tensors and plain values, it is not read") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: the checkpoint holds no state of a training")
     if state.get("format") != FORMAT:
         raise UserError(f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}")
     return state

@@ -14,6 +14,7 @@ from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.distributed import ALONE, Workers
 from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
+from convmixer.training.restorable import check_restorable
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
@@ -323,7 +324,12 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Go on from `state_dict()`, of this version or an older one.
+
+        Raises:
+            UserError: it is not of such a trainer.
+        """
+        check_restorable(self, state)
         self.evaluated_model.load_state_dict(state["model"])
         if self.average:
             self.model.load_state_dict(state["model_in_training"])

@@ -19,9 +19,9 @@ import psutil
 from convmixer.errors import UserError
 from convmixer.tracking.dashboard import hardware
 from convmixer.tracking.dashboard.edits import EDITS, Edits
-from convmixer.tracking.dashboard.points import PointsFile, hardware_points, metric_points
+from convmixer.tracking.dashboard.points import NONSENSE, PointsFile, hardware_points, metric_points
 from convmixer.tracking.dashboard.storage import Store
-from convmixer.tracking.run_folder import CHECKPOINTS, CONSOLE, LOG, SUMMARY
+from convmixer.tracking.run_folder import CHECKPOINTS, CONSOLE, LOG, SUMMARY, check_folder
 from convmixer.tracking.runs import Run
 
 PAUSE = 1.0  # seconds between looks at all folders
@@ -76,7 +76,7 @@ class FollowedRun:
         """When it began, in seconds since 1970."""
         try:
             return datetime.fromisoformat(f"{self.info['trial_date']} {self.info['trial_time']}").timestamp()
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError, OSError):
             return self._changed(_INFO)
 
     @property
@@ -141,7 +141,7 @@ class FollowedRun:
     def _read_summary(self) -> None:
         try:
             self.summary = self._run.summary
-        except (OSError, ValueError):
+        except (OSError, ValueError, UserError):
             self.summary = {}
 
     def _read_latest(self) -> None:
@@ -166,9 +166,9 @@ class FollowedRun:
         if self.summary:  # the last thing that is written
             return "completed"
         ending = _last_line(self.folder / _RUN_LOG)
-        has_ended = ending and ending.get("time", 0) >= (self._times[-1] if self._times else 0)
+        has_ended = ending and ending["time"] >= (self._times[-1] if self._times else 0)
         if has_ended:  # and was not gone on with after that
-            return str(ending.get("status", "unknown"))
+            return ending["status"]
         return "no response" if self._was_held_here or self._is_silent() else "in progress"
 
     def _is_silent(self) -> bool:
@@ -197,6 +197,7 @@ class Follower:
         self._logs = logs
         self._store = store
         self._found: dict[Path, FollowedRun] = {}
+        self._refused: set[str] = set()  # runs that were said to be unsound
 
     def look(self) -> None:
         """Take in what has changed in all folders."""
@@ -207,8 +208,21 @@ class Follower:
         for folder in folders:
             if folder not in self._found:
                 self._found[folder] = FollowedRun(folder, self._store)
-            self._found[folder].look()
+            self._look_at(self._found[folder])
         self.runs = {run.uuid: run for run in self._found.values() if run.is_known}
+
+    def _look_at(self, run: FollowedRun) -> None:
+        """A run whose folder holds nonsense, or leads out of it, must not keep the others from being shown."""
+        try:
+            check_folder(run.folder)
+            run.look()
+        except FileNotFoundError:
+            pass  # it was removed meanwhile
+        except Exception as problem:
+            run.info = {}  # which hides it
+            if run.uuid not in self._refused:
+                self._refused.add(run.uuid)
+                log.warning("run %s is not shown: %s", run.uuid, problem)
 
     def _folders(self) -> Iterator[Path]:
         return (file.parent for file in self._logs.glob(f"*/*/{_INFO}"))
@@ -271,23 +285,23 @@ def _size(folder: Path) -> int:
 def _points(line: bytes) -> list[tuple[str, float, float]]:
     try:
         return list(metric_points(json.loads(line)))
-    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+    except NONSENSE:
         return []  # cut where reading began
 
 
 def _times(line: bytes) -> list[float]:
     try:
         return [float(json.loads(line)["time"])]
-    except (ValueError, KeyError, TypeError):
+    except NONSENSE:
         return []
 
 
 def _last_line(path: Path) -> dict[str, Any]:
     try:
         line = json.loads(path.read_text().splitlines()[-1])
-    except (OSError, ValueError, IndexError):
+        return {"status": str(line["status"]), "time": float(line["time"])}
+    except (OSError, IndexError, *NONSENSE):
         return {}
-    return line if isinstance(line, dict) else {}
 
 
 def _as_shown(item: dict[str, Any]) -> dict[str, Any]:

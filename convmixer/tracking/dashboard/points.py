@@ -12,6 +12,9 @@ import numpy as np
 
 SHOWN = 1024  # points of a series that a chart gets
 
+# What a line that is none of ours raises.
+NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
 Point = tuple[str, float, float]  # name, step, value
 Series = tuple[np.ndarray, np.ndarray]  # steps, values
 
@@ -20,13 +23,13 @@ def metric_points(line: dict[str, Any]) -> Iterator[Point]:
     """Of a line of `log.jsonl`, at the training images seen."""
     for name, points in line["track"].items():
         for step, values in points:
-            yield name, step, sum(values) / len(values)
+            yield name, float(int(step)), float(sum(values) / len(values))
 
 
 def hardware_points(line: dict[str, Any]) -> Iterator[Point]:
     """Of a line of `hardware.jsonl`, at its time."""
     for name, value in line["track"].items():
-        yield name, line["time"], value
+        yield name, float(line["time"]), float(value)
 
 
 class PointsFile:
@@ -66,7 +69,7 @@ class PointsFile:
     def _add(self, line: bytes) -> None:
         try:
             points = list(self._points_of(json.loads(line)))
-        except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError):
+        except NONSENSE:
             return  # not a line of ours
         for name, step, value in points:
             self._steps.setdefault(name, array("d")).append(step)
