@@ -37,6 +37,9 @@ from convmixer.training.trainer import Trainer
 
 labml_fixes.keep_classes_apart()
 
+# Of torch.compile; those that also measure which kernels are quicker take minutes for a network this small.
+COMPILE_MODES = ("default", "reduce-overhead")
+
 # `resume` may change where a run computes, never what.
 CHANGEABLE_ON_RESUME = ("device", "kernels", "data.path", "valid_batch_size", "tracking.app_url")
 
@@ -89,6 +92,7 @@ class Configs(BaseConfigs):
     kernels: Annotated[str, Knob("auto: native, compiled here, where they fit", choices=CHOICES)] = "auto"
     kernels_in_use: Any = None  # a kernels.Path, not a key
     compile: Annotated[bool, Knob("train through torch.compile")] = False
+    compile_mode: Annotated[str, Knob("reduce-overhead: CUDA graphs", choices=COMPILE_MODES)] = "default"
     tracking: Annotated[TrackingConfigs, Knob("")] = "tracking"
     final_weights: Annotated[str, Knob("which are tested", choices=("best", "last"))] = "best"
     trainer: Annotated[Trainer, Knob("the training loop")] = "trainer"
@@ -304,7 +308,7 @@ def _trainer(c: Configs) -> Trainer:
         label_smoothing=c.label_smoothing,
         gradient_clip=c.gradient_clip,
         precision=precision,
-        compile_model=c.compile,
+        compile_mode=c.compile_mode if c.compile else None,
         micro_batch_size=c.micro_batch_size,
         stochastic_depth=_stochastic_depth(c, train),
         average=AveragedWeights(c.model, c.ema) if c.ema else None,

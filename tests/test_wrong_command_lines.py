@@ -101,6 +101,8 @@ WRONG = [
     ("data.dataset=shapes precision=float16 device=cpu", "needs a GPU"),
     ("data.dataset=shapes micro_batch_size=256", "micro_batch_size=256 is more than train_batch_size=128"),
     ("data.dataset=shapes micro_batch_size=30", "does not divide train_batch_size=128; 32 does"),
+    ("data.dataset=shapes compile_mode=reduce-overhead", "compile_mode=reduce-overhead is given, but compile is false"),
+    ("data.dataset=shapes compile=yes compile_mode=reduce-overhead micro_batch_size=32", "exclude each other"),
     ("data.dataset=shapes starts=[impulse,impulse]", "names impulse twice"),
     ("data.dataset=shapes starts=[covariance,impulse]", "both for the depth-wise filters"),
     ("data.dataset=shapes starts=[whitening] d_model=64", "needs d_model=96 or more for patches of 4x4"),
