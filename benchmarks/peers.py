@@ -5,8 +5,8 @@
 `data.dataset=images data.path=FOLDER recipe=base epochs=3 train_batch_size=128`, say: images, splits, seed, network
 size, epochs and batch size are those that the same keys give `experiment.py`. All the rest is the peers': the network
 and its start are timm's, images go one by one through torchvision's transforms in a DataLoader, with the flip, the
-RandAugment and the piecewise linear schedule of locuslab/convmixer-cifar10 for few epochs; AdamW's learning rate, weight
-decay and epsilon and the clipped gradient are the paper's for batches of 64 to 128 (arXiv 2201.09792, appendix).
+RandAugment and the piecewise linear schedule of locuslab/convmixer-cifar10 for few epochs; AdamW's learning rate,
+weight decay and epsilon and the clipped gradient are the paper's for batches of 64 to 128 (arXiv 2201.09792, appendix).
 Nothing is chosen on the validation split; validation and test are measured once, after the last epoch.
 """
 
