@@ -177,6 +177,8 @@ def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]
     for layer in (check(RECIPES[recipe](), keys, f"recipe {recipe}"), given):
         size = layer.get("model_size")
         values |= (layers.SIZES[size] if size else {}) | layer
+    if given.get("pretrained") and "starts" not in given:
+        values["starts"] = []  # a recipe's: weights begin from those that are there instead
     return values | {"recipe": recipe}
 
 

@@ -29,7 +29,7 @@ def small() -> dict[str, Any]:
 def base() -> dict[str, Any]:
     """256/8, k5, p2, 25 epochs: one GPU, minutes. Not measured yet.
 
-    The setting of locuslab/convmixer-cifar10, with its RandAugment(2, 12).
+    Network, batch, epochs and RandAugment(2, 12) are those of locuslab/convmixer-cifar10.
     """
     return {
         "d_model": 256,
@@ -38,10 +38,12 @@ def base() -> dict[str, Any]:
         "patch_size": 2,
         "epochs": 25,
         "train_batch_size": 512,
-        "optimizer.learning_rate": 0.05,
-        "optimizer.weight_decay": 0.005,
-        "optimizer.eps": 1e-3,
-        "schedule": "paper",
+        "starts": ["whitening", "covariance"],
+        "optimizer.optimizer": "Muon",
+        "optimizer.learning_rate": 0.01,
+        "optimizer.muon_learning_rate": 0.02,
+        "optimizer.weight_decay": 0.05,
+        "schedule": "cosine",
         "augment.ops": ["flip", "randaugment"],
         "augment.randaugment_set": "torchvision",
         "augment.randaugment_magnitude": 12.0,
