@@ -31,7 +31,8 @@ PLAIN = "plain"
 TRAINING = [
     *["recipe=small", "d_model=128", "n_layers=8", "kernel_size=5", "patch_size=4", "train_batch_size=128"],
     *["optimizer.optimizer=AdamW", "optimizer.learning_rate=0.01", "optimizer.weight_decay=0.05", "schedule=cosine"],
-    *["optimizer.norm_bias_factor=1", "batch_norm_momentum=none", "ema=none", "starts=[]", "label_smoothing=0.1"],
+    *["optimizer.muon_learning_rate=0.02", "optimizer.norm_bias_factor=1"],
+    *["batch_norm_momentum=none", "ema=none", "starts=[]", "label_smoothing=0.1"],
     *["augment.ops=[translate,flip]", "augment.translate=4"],
 ]
 

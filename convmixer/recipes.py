@@ -19,10 +19,15 @@ def small() -> dict[str, Any]:
         "patch_size": 4,
         "epochs": 22,
         "train_batch_size": 128,
+        "starts": ["whitening", "covariance"],
+        "optimizer.optimizer": "Muon",
         "optimizer.learning_rate": 0.01,
+        "optimizer.muon_learning_rate": 0.02,
         "optimizer.weight_decay": 0.05,
         "schedule": "cosine",
         "label_smoothing": 0.1,
+        "augment.ops": ["translate", "alternating_flip"],
+        "augment.translate": 4,
     }
 
 
