@@ -1,6 +1,6 @@
 """timm's ConvMixer trained as the authors train theirs, on our splits: the row that one of ours is compared with.
 
-    python -m benchmarks.peers KEY=VALUE ... [--csv results/recipes.csv]
+    python -m benchmarks.peers KEY=VALUE ... [--csv results/base-3-epochs.csv]
 
 `data.dataset=images data.path=FOLDER recipe=base epochs=3 train_batch_size=128`, say: images, splits, seed, network
 size, epochs and batch size are those that the same keys give `experiment.py`. All the rest is the peers': the network

@@ -1,6 +1,6 @@
 """Adds what finished runs reached to results/recipes.csv, a row each: with its command, hardware and versions.
 
-python -m benchmarks.recipes RUN ...          # uuids, their beginnings, `last` or `best`
+python -m benchmarks.recipes RUN ... [--csv FILE]          # uuids, their beginnings, `last` or `best`
 """
 
 import argparse
@@ -71,13 +71,15 @@ def main() -> None:
     """Append the rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+")
+    parser.add_argument("--csv", type=Path, default=TABLE)
+    args = parser.parse_args()
     try:
-        rows = [row(run(name)) for name in parser.parse_args().runs]
+        rows = [row(run(name)) for name in args.runs]
     except UserError as error:
         sys.exit(f"error: {error}")
-    add_rows(TABLE, rows)
+    add_rows(args.csv, rows)
     for added in rows:
-        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {TABLE}")
+        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {args.csv}")
 
 
 if __name__ == "__main__":
