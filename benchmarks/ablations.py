@@ -1,36 +1,48 @@
-"""What each training option changes: a recipe trained as it is and with one option at a time, over the same seeds.
+"""What each training option changes: a plain training, and the same with one option at a time, over the same seeds.
 
     python -m benchmarks.ablations KEY=VALUE ... [--seeds 3] [--only ema stochastic_depth] [--csv results/ablations.csv]
 
-`data.dataset=images data.path=FOLDER recipe=small epochs=5`, say: all that the runs have in common. Seeds are the outer
-loop, so what drifts on the machine meets all options. Each run is an ordinary one, of the command in its row, in
-`logs/`. A row is written when its run has ended, and a run whose row is there is not made again: the same command goes
-on. The table at the end compares on the validation split; `test` is in the rows, measured once by each run.
+`data.dataset=images data.path=FOLDER epochs=3`, say: what the runs have in common beside `TRAINING`, which names its
+values one by one, so that a recipe may change without it. Seeds are the outer loop, so what drifts on the machine
+meets all options. Each run is an ordinary one, of the command in its row, in `logs/`. A row is written when its run has
+ended, and a run whose row is there is not made again: the same command goes on. The table at the end compares on the
+validation split; `test` is in the rows, measured once by each run.
 """
 
 import argparse
 import csv
+import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from benchmarks.recipes import row
+from benchmarks.recipes import add_rows, row
 from convmixer.errors import UserError
-from convmixer.overrides import split_assignments
+from convmixer.overrides import as_argument, split_assignments
 from convmixer.tracking.runs import run
 
 PROJECT = Path(__file__).resolve().parents[1]
 PLAIN = "plain"
 
-# One option each, beside the recipe as it is. Values are those of the sources in docs/training-options.md.
+# What options are compared with: 128/8, k5, p4, AdamW, crop and flip.
+TRAINING = [
+    *["recipe=small", "d_model=128", "n_layers=8", "kernel_size=5", "patch_size=4", "train_batch_size=128"],
+    *["optimizer.optimizer=AdamW", "optimizer.learning_rate=0.01", "optimizer.weight_decay=0.05", "schedule=cosine"],
+    *["optimizer.muon_learning_rate=0.02", "optimizer.norm_bias_factor=1"],
+    *["batch_norm_momentum=none", "ema=none", "starts=[]", "label_smoothing=0.1"],
+    *["augment.ops=[translate,flip]", "augment.translate=4"],
+]
+
+# One option each, with the values of the sources in docs/training-options.md where those name some.
 OPTIONS: dict[str, list[str]] = {
     PLAIN: [],
-    "ema": ["ema=0.999"],
     "muon": ["optimizer.optimizer=Muon"],
     "sgd": ["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"],
-    "norm_bias_factor": ["optimizer.norm_bias_factor=64"],
+    "ema": ["ema=0.99"],
+    "norm_bias_factor": ["optimizer.norm_bias_factor=8"],
     "whitening": ["starts=[whitening]"],
     "covariance": ["starts=[covariance]"],
     "impulse": ["starts=[impulse]"],
@@ -40,6 +52,14 @@ OPTIONS: dict[str, list[str]] = {
     "schedule_trapezoid": ["schedule=trapezoid"],
     "stochastic_depth": ["stochastic_depth=0.1"],
     "batch_norm_momentum": ["batch_norm_momentum=0.4"],
+    "label_smoothing_0": ["label_smoothing=0"],
+    "label_smoothing_0.2": ["label_smoothing=0.2"],
+    "alternating_flip": ["augment.ops=[translate,alternating_flip]"],
+    "translate_2": ["augment.translate=2"],
+    "cutout": ["augment.ops=[translate,flip,cutout]"],
+    "batch_64": ["train_batch_size=64"],
+    "batch_256": ["train_batch_size=256"],
+    "kernel_7": ["kernel_size=7"],
 }
 
 Row = dict[str, Any]
@@ -51,11 +71,13 @@ def train(option: str, seed: int, common: list[str]) -> Row:
     Raises:
         UserError: it did not end well; what it said stands above.
     """
-    arguments = [*common, *OPTIONS[option], f"seed={seed}"]
+    values = split_assignments(TRAINING) | split_assignments(common) | split_assignments(OPTIONS[option])
+    arguments = [as_argument(name, value) for name, value in values.items()] + [f"seed={seed}"]
+    identity = uuid.uuid1().hex
     command = [sys.executable, str(PROJECT / "experiment.py"), *arguments, "--quiet"]
-    if subprocess.run(command).returncode:
+    if subprocess.run(command, env={**os.environ, "RUN_UUID": identity}).returncode:  # labml takes the uuid from there
         raise UserError(f"{option} with seed {seed} did not end well: {' '.join(arguments)}")
-    return {"option": option, "common": _shown(common), **row(run("last"))}
+    return {"option": option, "common": _shown(common), **row(run(identity))}
 
 
 def _shown(common: list[str]) -> str:
@@ -69,16 +91,6 @@ def read_rows(table: Path, common: list[str]) -> list[Row]:
         return []
     with table.open(newline="", encoding="utf-8") as file:
         return [found for found in csv.DictReader(file) if found["common"] == _shown(common)]
-
-
-def add_row(table: Path, added: Row) -> None:
-    """Append a row to the table."""
-    is_new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, added.keys())
-        if is_new:
-            writer.writeheader()
-        writer.writerow(added)
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -112,7 +124,7 @@ def main() -> None:
             for option in dict.fromkeys([PLAIN, *args.only]):
                 there = {(r["option"], r["seed"]) for r in read_rows(args.csv, args.overrides)}
                 if (option, str(seed)) not in there:
-                    add_row(args.csv, train(option, seed, args.overrides))
+                    add_rows(args.csv, [train(option, seed, args.overrides)])
     except UserError as error:
         sys.exit(f"error: {error}")
     print("\n".join(summary(read_rows(args.csv, args.overrides))))

@@ -1,10 +1,12 @@
 """Adds what finished runs reached to results/recipes.csv, a row each: with its command, hardware and versions.
 
-python -m benchmarks.recipes RUN ...          # uuids, their beginnings, `last` or `best`
+python -m benchmarks.recipes RUN ... [--csv FILE]          # uuids, their beginnings, `last` or `best`
 """
 
 import argparse
 import csv
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +51,35 @@ def row(finished: Run) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Append the rows."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+")
-    rows = [row(run(name)) for name in parser.parse_args().runs]
-    is_new = not TABLE.exists()
-    with open(TABLE, "a", newline="", encoding="utf-8") as file:
+def add_rows(table: Path, rows: list[dict[str, Any]]) -> None:
+    """Append rows of the same columns to a table, which is begun where there is none."""
+    is_new = not table.exists()
+    with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         if is_new:
             writer.writeheader()
         writer.writerows(rows)
+
+
+def commit() -> str:
+    """The first ten digits of the commit that is checked out."""
+    arguments = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(arguments, cwd=TABLE.parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main() -> None:
+    """Append the rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+")
+    parser.add_argument("--csv", type=Path, default=TABLE)
+    args = parser.parse_args()
+    try:
+        rows = [row(run(name)) for name in args.runs]
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    add_rows(args.csv, rows)
     for added in rows:
-        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {TABLE}")
+        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {args.csv}")
 
 
 if __name__ == "__main__":

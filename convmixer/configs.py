@@ -40,6 +40,9 @@ from convmixer.training.trainer import Trainer
 
 labml_fixes.keep_classes_apart()
 
+# Of torch.compile; those that also measure which kernels are quicker take minutes for a network this small.
+COMPILE_MODES = ("default", "reduce-overhead")
+
 # `resume` may change where a run computes, never what; and what becomes of one that diverges.
 CHANGEABLE_ON_RESUME = (
     "device",
@@ -107,6 +110,7 @@ class Configs(BaseConfigs):
     kernels_in_use: Any = None  # a kernels.Path, not a key
     residence_in_use: Any = None  # a Residence, not a key
     compile: Annotated[bool, Knob("train through torch.compile")] = False
+    compile_mode: Annotated[str, Knob("reduce-overhead: CUDA graphs", choices=COMPILE_MODES)] = "default"
     on_nan: Annotated[
         str, Knob("a loss that is not finite: stop, or go back and halve the rate", choices=("stop", "rewind"))
     ] = "stop"
@@ -195,6 +199,8 @@ def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]
     for layer in (check(RECIPES[recipe](), keys, f"recipe {recipe}"), given):
         size = layer.get("model_size")
         values |= (layers.SIZES[size] if size else {}) | layer
+    if given.get("pretrained") and "starts" not in given:
+        values["starts"] = []  # a recipe's: weights begin from those that are there instead
     return values | {"recipe": recipe}
 
 
@@ -396,7 +402,7 @@ def _trainer(c: Configs) -> Trainer:
         label_smoothing=c.label_smoothing,
         gradient_clip=c.gradient_clip,
         precision=precision,
-        compile_model=c.compile,
+        compile_mode=c.compile_mode if c.compile else None,
         micro_batch_size=images_at_once(c),
         stochastic_depth=_stochastic_depth(c, train),
         average=average,

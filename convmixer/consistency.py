@@ -11,18 +11,7 @@ from convmixer.training.hardware import choose_device, choose_precision
 def check_consistency(c: Configs) -> None:
     """Raise a `UserError` of one line for values that can't work together."""
     choose_precision(c.precision, choose_device(c.device))
-    for problem in (
-        _name,
-        _app_url,
-        _sizes,
-        _classes,
-        _split,
-        _augmentation,
-        _optimizer,
-        _micro_batch,
-        _starts,
-        _workers,
-    ):
+    for problem in CHECKS:
         message = problem(c)
         if message:
             raise UserError(f"overrides: {message}")
@@ -137,6 +126,14 @@ def _micro_batch(c: Configs) -> str | None:
     return f"micro_batch_size={part} does not divide train_batch_size={whole}; {nearest} does"
 
 
+def _compile(c: Configs) -> str | None:
+    if "compile_mode" in c._given and not c.compile:
+        return f"compile_mode={c.compile_mode} is given, but compile is false"
+    if c.compile and c.compile_mode == "reduce-overhead" and c.micro_batch_size:
+        return "compile_mode=reduce-overhead and micro_batch_size exclude each other: parts share a graph's memory"
+    return None
+
+
 def _starts(c: Configs) -> str | None:
     if c.pretrained and c.starts:
         return f"pretrained={c.pretrained} and starts={','.join(c.starts)} exclude each other: both set the start"
@@ -163,3 +160,9 @@ def _workers(c: Configs) -> str | None:
             "epoch's last; batch_norm_over=batch does not"
         )
     return None
+
+
+CHECKS = (
+    *(_name, _app_url, _sizes, _classes, _split, _augmentation, _optimizer, _micro_batch, _compile, _starts),
+    _workers,
+)

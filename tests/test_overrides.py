@@ -92,6 +92,11 @@ def test_a_model_size_gives_way_key_by_key() -> None:
     assert (paper["d_model"], paper["kernel_size"], paper["patch_size"]) == (256, 5, 1)
 
 
+def test_a_recipe_s_starts_give_way_to_pretrained_weights() -> None:
+    assert resolve({"recipe": "base"}, KEYS)["starts"]
+    assert resolve({"recipe": "base", "pretrained": "mine.safetensors"}, KEYS)["starts"] == []
+
+
 def test_the_recipe_without_a_recipe_follows_the_device() -> None:
     assert resolve({"device": "cpu"}, KEYS)["recipe"] == "small"
     assert resolve({"device": "cuda:1"}, KEYS)["recipe"] == "base"

@@ -22,7 +22,8 @@ def whitening(model: nn.Module, images: Tensor, generator: torch.Generator) -> N
     """The patch embedding begins as the filters that make the pixels of a patch uncorrelated, of variance 1.
 
     They are the eigenvectors of the covariance of patches, each over the root of its eigenvalue, and the same with the
-    other sign, as GELU keeps one side only. Channels beyond these 2 c p^2 keep their random start; all go on learning.
+    other sign, as GELU keeps one side only. Channels beyond these 2 c p^2 keep their random start, fewer channels take
+    the filters of the largest eigenvalues; all go on learning.
 
     Source: Page, "How to Train Your ResNet 8: Bag of Tricks", 2019; both signs, and 5e-4 added to the eigenvalues, from
     KellerJordan/cifar10-airbench (arXiv 2404.00498), which freezes them and takes overlapping patches.
@@ -32,16 +33,11 @@ def whitening(model: nn.Module, images: Tensor, generator: torch.Generator) -> N
     """
     conv = _part(model, "patch_emb.conv")
     d_model, in_channels, p, _ = conv.weight.shape
-    n = in_channels * p * p
-    if d_model < 2 * n:
-        raise UserError(
-            f"overrides: starts=[whitening] needs d_model={2 * n} or more for patches of {p}x{p} in {in_channels} "
-            f"channels, but d_model={d_model}"
-        )
+    n = min(in_channels * p * p, d_model // 2)
     values, vectors = torch.linalg.eigh(_patch_covariance(images, p))
     largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
     vectors = vectors * largest.sign()  # the sign of an eigenvector is arbitrary: make it always the same
-    filters = (vectors / (values + 5e-4).sqrt()).flip(1).T.reshape(n, in_channels, p, p)
+    filters = (vectors / (values + 5e-4).sqrt()).flip(1).T[:n].reshape(n, in_channels, p, p)
     conv.weight[: 2 * n] = torch.cat([filters, -filters]).to(conv.weight)
     conv.bias[: 2 * n] = 0
 
@@ -135,7 +131,7 @@ def apply_starts(model: nn.Module, names: Sequence[str], images: Tensor, seed: i
         images: normalised training images, `[n, in_channels, height, width]`.
 
     Raises:
-        UserError: the model is too small for a start, or lacks the part that it is for.
+        UserError: the model lacks the part that a start is for, or its kernels are too large for one.
     """
     for name in names:
         STARTS[name](model, images, torch.Generator().manual_seed(seed))
@@ -150,4 +146,5 @@ def _part(module: nn.Module, name: str) -> nn.Module:
     try:
         return module.get_submodule(name)
     except AttributeError:
-        raise UserError(f"overrides: starts needs a {name}, which {type(module).__name__} has not") from None
+        owner = type(module).__name__
+        raise UserError(f"overrides: starts needs a {name}, which {owner} has not; starts=[] does without") from None

@@ -83,7 +83,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
     ) -> None:
         if not matrices:
             raise UserError(
-                "overrides: optimizer.optimizer=Muon needs layers with 1x1 convolutions of 2 or more channels"
+                "overrides: optimizer.optimizer=Muon needs layers with 1x1 convolutions of 2 or more channels; "
+                "optimizer.optimizer=AdamW does without"
             )
         ids = {id(p) for p in matrices}
         rest = [group | {"params": [p for p in group["params"] if id(p) not in ids]} for group in groups]

@@ -40,7 +40,7 @@ def _copy(trainer: Trainer) -> Trainer:
         label_smoothing=trainer.label_smoothing,
         gradient_clip=trainer.gradient_clip,
         precision=trainer.precision,
-        compile_model=trainer.compile_model,
+        compile_mode=trainer.compile_mode,
         micro_batch_size=trainer.micro_batch_size,
         stochastic_depth=trainer.stochastic_depth,
         average=average,

@@ -50,7 +50,7 @@ class Trainer:
 
     Args:
         precision: the autocast type; float32 means no autocast.
-        compile_model: train through `torch.compile`.
+        compile_mode: train through `torch.compile` in this mode of its; None: as it is.
         micro_batch_size: images that go through the network at once, where a batch goes in parts.
         average: of the model's weights; it is what gets validated, and saved as `model`.
         workers: those that train together; `train` and `valid` make this one's part of each batch.
@@ -72,7 +72,7 @@ class Trainer:
         label_smoothing: float = 0.0,
         gradient_clip: float | None = None,
         precision: torch.dtype = torch.float32,
-        compile_model: bool = False,
+        compile_mode: str | None = None,
         micro_batch_size: int | None = None,
         stochastic_depth: StochasticDepth | None = None,
         average: AveragedWeights | None = None,
@@ -93,8 +93,9 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=precision is torch.float16 and self.device.type == "cuda"
         )
-        self.compile_model = compile_model
-        self.forward = workers.spread(torch.compile(model) if compile_model else model, share_statistics)
+        self.compile_mode = compile_mode
+        compiled = torch.compile(model, mode=compile_mode) if compile_mode else model
+        self.forward = workers.spread(compiled, share_statistics)
         self.micro_batch_size = micro_batch_size
         self.stochastic_depth = stochastic_depth
         self.average = average

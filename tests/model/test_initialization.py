@@ -36,10 +36,9 @@ def test_channels_beyond_the_whitening_keep_their_random_start() -> None:
     assert torch.equal(started("whitening").patch_emb.conv.weight[24:], started().patch_emb.conv.weight[24:])
 
 
-def test_whitening_needs_room_for_both_signs() -> None:
-    started("whitening", d_model=24)
-    with pytest.raises(UserError, match="needs d_model=24 or more for patches of 2x2 in 3 channels, but d_model=23"):
-        started("whitening", d_model=23)
+def test_fewer_channels_take_the_first_of_the_whitening_filters() -> None:
+    narrow, wide = (started("whitening", d_model=d_model).patch_emb.conv.weight for d_model in (9, 24))
+    torch.testing.assert_close(narrow[:8], torch.cat([wide[:4], -wide[:4]]))
 
 
 @given(st.integers(1, 9), st.floats(0.3, 5))

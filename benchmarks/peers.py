@@ -1,0 +1,164 @@
+"""timm's ConvMixer trained as the authors train theirs, on our splits: the row that one of ours is compared with.
+
+    python -m benchmarks.peers KEY=VALUE ... [--csv results/base-3-epochs.csv]
+
+`data.dataset=images data.path=FOLDER recipe=base epochs=3 train_batch_size=128`, say: images, splits, seed, network
+size, epochs and batch size are those that the same keys give `experiment.py`. All the rest is the peers': the network
+and its start are timm's, images go one by one through torchvision's transforms in a DataLoader, with the flip, the
+RandAugment and the piecewise linear schedule of locuslab/convmixer-cifar10 for few epochs; AdamW's learning rate,
+weight decay and epsilon and the clipped gradient are the paper's for batches of 64 to 128 (arXiv 2201.09792, appendix).
+Nothing is chosen on the validation split; validation and test are measured once, after the last epoch.
+"""
+
+import argparse
+import platform
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models.convmixer import ConvMixer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms import v2
+
+from benchmarks.recipes import add_rows, commit
+from convmixer.configs import Configs
+from convmixer.data.datasets import Dataset, Split
+from convmixer.errors import UserError
+from convmixer.overrides import split_assignments
+from convmixer.session import use_project_folder
+from convmixer.training import schedules
+from convmixer.training.hardware import choose_device, choose_precision, describe_device, keep_freed_memory
+
+LEARNING_RATE, WEIGHT_DECAY, EPSILON, GRADIENT_CLIP = 0.01, 0.01, 1e-3, 1.0
+RANDAUGMENT = {"num_ops": 2, "magnitude": 12}
+
+
+class Transformed(TorchDataset):
+    """A split's images, each through `transform` when it is taken."""
+
+    def __init__(self, split: Split, transform: v2.Transform) -> None:
+        self.split, self.transform = split, transform
+
+    def __len__(self) -> int:
+        return len(self.split.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.transform(self.split.images[index].permute(2, 0, 1)), self.split.labels[index]
+
+
+def transforms(dataset: Dataset) -> tuple[v2.Transform, v2.Transform]:
+    """For training and for measuring: uint8 `[channels, height, width]` to normalised float32."""
+    normalise = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.mean, dataset.std)]
+    augment = [v2.RandomHorizontalFlip(), v2.RandAugment(**RANDAUGMENT)]
+    return v2.Compose([*augment, *normalise]), v2.Compose(normalise)
+
+
+class Peer:
+    """timm's ConvMixer in training."""
+
+    def __init__(self, conf: Configs) -> None:
+        self.device = choose_device(conf.device)
+        self.precision = choose_precision(conf.precision, self.device)
+        self.dataset, self.batch_size, self.epochs = conf.data.dataset, conf.train_batch_size, conf.epochs
+        self.for_training, self.for_measuring = transforms(self.dataset)
+        torch.manual_seed(conf.seed)
+        size = {"kernel_size": conf.kernel_size, "patch_size": conf.patch_size, "num_classes": conf.n_classes}
+        model = ConvMixer(conf.d_model, conf.n_layers, **size)
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, eps=EPSILON, fused=True
+        )
+
+    def batches(self, split: Split, training: bool) -> DataLoader:
+        transform = self.for_training if training else self.for_measuring
+        return DataLoader(Transformed(split, transform), self.batch_size, shuffle=training, num_workers=1)
+
+    def train(self, split: Split) -> None:
+        """All epochs, a line on stderr after each."""
+        batches = self.batches(split, training=True)
+        for epoch in range(self.epochs):
+            self.model.train()
+            losses = []
+            for number, (images, labels) in enumerate(batches):
+                fraction = (epoch + (number + 0.5) / len(batches)) / self.epochs
+                self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedules.paper(fraction)
+                losses.append(self.update(images.to(self.device), labels.to(self.device)))
+            print(f"epoch {epoch + 1}/{self.epochs}: loss {torch.stack(losses).mean():.3f}", file=sys.stderr)
+
+    def update(self, images: Tensor, labels: Tensor) -> Tensor:
+        """One update. Returns the loss."""
+        loss = F.cross_entropy(self.logits(images), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
+        self.optimizer.step()
+        return loss.detach()
+
+    def logits(self, images: Tensor) -> Tensor:
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32):
+            return self.model(images).float()
+
+    @torch.inference_mode()
+    def accuracy(self, split: Split) -> float:
+        self.model.eval()
+        batches = self.batches(split, training=False)
+        hits = sum(int((self.logits(x.to(self.device)).argmax(1).cpu() == y).sum()) for x, y in batches)
+        return hits / len(split.labels)
+
+
+def measure(conf: Configs, command: str) -> dict[str, Any]:
+    """Train a peer, and what came out as a row of the table of recipes."""
+    peer = Peer(conf)
+    started = time.perf_counter()
+    peer.train(conf.train_split)
+    seconds = time.perf_counter() - started
+    return {
+        "recipe": "timm's ConvMixer",
+        "data": peer.dataset.name,
+        "test": f"{peer.accuracy(peer.dataset.test):.4f}",
+        "valid": f"{peer.accuracy(conf.valid_split):.4f}",
+        "weights": "last",
+        "seed": conf.seed,
+        "epochs": peer.epochs,
+        "minutes": f"{seconds / 60:.1f}",
+        "images_per_second": f"{len(conf.train_split.labels) * peer.epochs / seconds:.0f}",
+        "parameters": sum(p.numel() for p in peer.model.parameters()),
+        "device": describe_device(peer.device),
+        "precision": str(peer.precision).removeprefix("torch."),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+    }
+
+
+def main() -> None:
+    """Train one, and add its row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--csv", type=Path, help="add the row to this file too")
+    args = parser.parse_args()
+    use_project_folder()
+    keep_freed_memory()
+    try:
+        conf = Configs()
+        conf.override(split_assignments(args.overrides))
+        shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in args.overrides]
+        row = measure(conf, f"python -m benchmarks.peers {' '.join(shown)}")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    print(f"valid {row['valid']}, test {row['test']} of {row['data']}, {row['minutes']} minutes")
+    if args.csv:
+        add_rows(args.csv, [row])
+
+
+if __name__ == "__main__":
+    main()
