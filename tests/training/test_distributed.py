@@ -51,8 +51,9 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen]]:
     for process in started:
         for worker in workers_of(process):
             worker.kill()
-        process.kill()
-        process.communicate()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def workers_of(launcher: subprocess.Popen) -> list[psutil.Process]:
@@ -126,7 +127,7 @@ def at_work(launcher: subprocess.Popen, tmp_path: Path, points: int) -> list[psu
     """The workers, once they have recorded so many points more."""
     logs = tmp_path / "logs"
     there = metrics_saved(logs)
-    wait_for(lambda: metrics_saved(logs) > there + points, launcher)
+    wait_for(lambda: metrics_saved(logs) > there + points, launcher, 180)
     return workers_of(launcher)
 
 
@@ -155,11 +156,13 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_run, launch, undis
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1, 2])
-def test_any_of_three_may_be_killed(rank, long_run, launch, tmp_path) -> None:
-    output_of(launch(*long_run, *EVERYTHING[:5], "--quiet", workers=3))
-    launcher = launch(*long_run, *EVERYTHING[:5], options=("--max-restarts=1",), workers=3)
-    at_work(launcher, tmp_path, 25)[rank].kill()
+def test_any_of_three_may_be_killed(long_run, launch, tmp_path) -> None:
+    """The first, which records, and then the last. With three, the order in which gradients are added matters."""
+    options = [*EVERYTHING[:4], "micro_batch_size=8"]
+    output_of(launch(*long_run, *options, "--quiet", workers=3))
+    launcher = launch(*long_run, *options, options=("--max-restarts=2",), workers=3)
+    at_work(launcher, tmp_path, 25)[0].kill()
+    at_work(launcher, tmp_path, 25)[2].kill()
     output_of(launcher)
     undisturbed, killed = all_runs(tmp_path / "logs")
     assert_same_bits(killed, undisturbed)
@@ -188,11 +191,10 @@ def test_a_stop_is_agreed_on_and_another_number_of_workers_goes_on(long_run, lau
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_given_up(long_run, launch, tmp_path) -> None:
     """One that is stopped (SIGSTOP) answers nothing, and no connection closes: the others wait, but not for ever."""
-    launcher = launch(*long_run, "epochs=400", options=("--max-restarts=0",))
+    launcher = launch(*long_run[:-1], "epochs=400")
     hanging = at_work(launcher, tmp_path, 15)[1]
     hanging.suspend()
     began = time.monotonic()
-    wait_for(lambda: not workers_of(launcher) or not psutil.pid_exists(hanging.pid), launcher, 120)
     output = output_of(launcher, status=1)
     assert "another worker ended, or did not answer" in output
     assert time.monotonic() - began < 100  # 40 s of silence, and torchrun's 30 s between SIGTERM and SIGKILL
