@@ -8,7 +8,6 @@ image), so a worker takes its part of each batch; losses are sums divided by the
 add up; BatchNorm's statistics can be those of the whole batch (`spread_batch_norm`).
 """
 
-import math
 import os
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -67,8 +66,9 @@ class Workers:
 
     def _share(self, start: int, end: int) -> slice:
         """Of images `start` to `end`: shares differ by one at most, the first workers have the larger ones."""
-        first, last = (start + math.ceil(rank * (end - start) / self.count) for rank in (self.rank, self.rank + 1))
-        return slice(first, last)
+        least, more = divmod(end - start, self.count)
+        first = start + self.rank * least + min(self.rank, more)
+        return slice(first, first + least + (self.rank < more))
 
     def use(self, device: torch.device) -> None:
         """Exchange tensors that are on `device`."""
