@@ -11,7 +11,6 @@ Nothing is chosen on the validation split; validation and test are measured once
 """
 
 import argparse
-import platform
 import sys
 import time
 from datetime import UTC, datetime
@@ -31,7 +30,7 @@ from convmixer.configs import Configs
 from convmixer.data.datasets import Dataset, Split
 from convmixer.errors import UserError
 from convmixer.overrides import split_assignments
-from convmixer.session import use_project_folder
+from convmixer.session import use_project_folder, versions
 from convmixer.training import schedules
 from convmixer.training.hardware import choose_device, choose_precision, describe_device, keep_freed_memory
 
@@ -132,8 +131,8 @@ def measure(conf: Configs, command: str) -> dict[str, Any]:
         "parameters": sum(p.numel() for p in peer.model.parameters()),
         "device": describe_device(peer.device),
         "precision": str(peer.precision).removeprefix("torch."),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
+        "python": versions()["python"],
+        "torch": versions()["torch"],
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
