@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.faults.lab import Lab, Process, at_update
+from benchmarks.faults.lab import Lab, Process, at_update, plain_name
 from benchmarks.faults.table import Outcome
 
 PLENTY = 64 * 2**20  # bytes
@@ -58,8 +58,7 @@ def full(lab: Lab, n: int, seed: int) -> Outcome:
 
 def _what(line: str) -> str:
     """The file that did not fit, by what it is."""
-    name = line.split("the disk is full (")[1].split(")")[0].rsplit("/", 1)[-1]
-    return ".".join(part for part in name.strip(".").split(".") if not part.isdecimal())
+    return plain_name(line.split("the disk is full (")[1].split(")")[0])
 
 
 def read_only(lab: Lab, n: int, seed: int) -> Outcome:

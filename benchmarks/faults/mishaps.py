@@ -96,7 +96,7 @@ def cuda_error(lab: Lab, n: int, seed: int) -> Outcome:
 def two_processes(lab: Lab, n: int, seed: int) -> Outcome:
     """A second process resumes a run that trains."""
     folder = lab.killed_half_way()
-    at = 25
+    at = 30
 
     def pause() -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
