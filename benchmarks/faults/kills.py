@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.faults.lab import EXPERIMENT, Lab, Process, at_file_operation
+from benchmarks.faults.lab import EXPERIMENT, Lab, Process, at_file_operation, kill_at_update
 from benchmarks.faults.table import Outcome
 
 STARTING = 12  # one process in so many is a fresh one, which is importing most of the time
@@ -43,9 +43,8 @@ def kill(lab: Lab, folder: Path, draw: random.Random) -> str | None:
     """Start what a user would start next, and kill it. At what kind of moment; None if it ended before."""
     if draw.randrange(STARTING) == 0:
         return _kill_starting(lab, folder, draw)
-    return draw.choice([_kill_at_a_time, _kill_at_a_time, _kill_at_an_operation, _kill_within_a_write])(
-        lab, folder, draw
-    )
+    moment = draw.choice([_kill_at_a_time, _kill_between_updates, _kill_at_an_operation, _kill_within_a_write])
+    return moment(lab, folder, draw)
 
 
 def _kill_starting(lab: Lab, folder: Path, draw: random.Random) -> str | None:
@@ -66,6 +65,12 @@ def _kill_at_a_time(lab: Lab, folder: Path, draw: random.Random) -> str | None:
     process.wait_until(lambda: time.monotonic() > until)
     process.signal(signal.SIGKILL)
     return "at any time" if process.wait() == -signal.SIGKILL else None
+
+
+def _kill_between_updates(lab: Lab, folder: Path, draw: random.Random) -> str | None:
+    update = draw.randrange(lab.undisturbed.summary["steps"])
+    process = Process(folder, lab.way_on(folder), lambda: kill_at_update(update))
+    return "between updates" if process.wait() == -signal.SIGKILL else None
 
 
 def _kill_at_an_operation(lab: Lab, folder: Path, draw: random.Random) -> str | None:
