@@ -2,7 +2,7 @@
 
     python -m benchmarks.faults kills --n 200 --seed 0 --csv results/faults.csv
     python -m benchmarks.faults others --n 40 --csv results/faults.csv
-    python -m benchmarks.faults full-disk --n 5
+    python -m benchmarks.faults full-disk hang-up --n 5
 
 Each run has all options on (`lab.OPTIONS`), and must end with the bits of one that was left alone. Exit status 1: one
 did not. `--n`: how often, for what can come in many ways. Folders are made in --folder (a temporary one), and removed
@@ -33,7 +33,7 @@ ALL = {"kills": kills} | OTHERS
 def main() -> None:
     """Try faults, print what became of the runs, and add rows to a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fault", choices=("others", *ALL))
+    parser.add_argument("faults", nargs="+", choices=("others", *ALL))
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--csv", type=Path, help="put a row for each fault into this table")
@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     lab = Lab(Path(tempfile.mkdtemp(prefix="faults-", dir=args.folder)), OPTIONS)
     problems: list[str] = []
-    for fault in OTHERS if args.fault == "others" else [args.fault]:
+    for fault in OTHERS if args.faults == ["others"] else args.faults:
         outcome = ALL[fault](lab, args.n, args.seed)
         problems += outcome.problems
         command = f"python -m benchmarks.faults {fault} --n {args.n} --seed {args.seed}"

@@ -67,7 +67,7 @@ def last_cut_short(lab: Lab, n: int, seed: int) -> Outcome:
     half_way = lab.killed_half_way()
     size = _checkpoint(lab, half_way, "last").stat().st_size
     problems, message = [], ""
-    for length in [0, size - 1, *(draw.randrange(size) for _ in range(n - 2))]:
+    for length in [size - 1, 0, *(draw.randrange(size) for _ in range(n))][:n]:
         folder = lab.copy(half_way)
         cut(_checkpoint(lab, folder, "last"), length)
         message, lost = _falls_back(lab, folder)

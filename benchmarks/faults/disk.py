@@ -68,7 +68,7 @@ def read_only(lab: Lab, n: int, seed: int) -> Outcome:
     for _ in range(n):
         folder = lab.folder()
         update = draw.randrange(1, 30)
-        process = Process(folder, lab.train, lambda at=update, here=folder: at_update(at, lambda: freeze(here)))
+        process = Process(folder, lab.train, lambda at=update, here=folder: at_update(at, lambda _: freeze(here)))
         status = process.wait()
         if status != 1 or len(process.errors) != 1:
             problems.append(f"update {update}: status {status}, {process.errors}")

@@ -32,6 +32,7 @@ from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import LOG, read_log
 from convmixer.tracking.runs import Run, all_runs
 from convmixer.training import checkpoints
+from convmixer.training.trainer import Trainer
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiment.py"
 PATIENCE = 300.0  # seconds for a process, on a machine that may be busy
@@ -277,15 +278,13 @@ def plain_name(path: str) -> str:
     return ".".join(part for part in parts if not part.isdecimal())
 
 
-def at_update(number: int, act: Callable[[], None]) -> None:
+def at_update(number: int, act: Callable[[Trainer], Any]) -> None:
     """Have `act` called in this process before it makes an update, `number` made already."""
-    from convmixer.training.trainer import Trainer
-
     step = Trainer.train_step
 
     def acting_step(trainer: Trainer, batch: Any) -> None:
         if trainer.step == number:
-            act()
+            act(trainer)
         step(trainer, batch)
 
     Trainer.train_step = acting_step
@@ -293,7 +292,7 @@ def at_update(number: int, act: Callable[[], None]) -> None:
 
 def kill_at_update(number: int) -> None:
     """Have this process killed before an update."""
-    at_update(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    at_update(number, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def differences(run: Run | None, other: Run) -> Iterator[str]:
