@@ -31,7 +31,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def full(lab: Lab, n: int, seed: int) -> Outcome:
-    """The disk has room for a part of what a run writes, from nearly nothing to nearly all; later there is more."""
+    """The disk full, with room for nearly nothing to nearly all that a run writes; later there is more."""
     draw = random.Random(seed)
     needed = sum(path.stat().st_size for path in lab.undisturbed.folder.parents[2].rglob("*"))
     problems: list[str] = []
@@ -62,7 +62,7 @@ def _what(line: str) -> str:
 
 
 def read_only(lab: Lab, n: int, seed: int) -> Outcome:
-    """The run's folder can't be written any more, from some update on; later it can."""
+    """The run's folder turned read-only in mid-run; later it can be written again."""
     draw = random.Random(seed)
     problems, message = [], ""
     for _ in range(n):

@@ -18,7 +18,10 @@ LARGEST_FILE = 120_000  # bytes, about, of those that a run writes
 
 
 def kills(lab: Lab, n: int, seed: int) -> Outcome:
-    """Kill processes `n` times, each run up to four times, and finish each run."""
+    """SIGKILL at any moment: importing, caching data, training, writing a checkpoint, drawing, writing the summary.
+
+    Up to four times for each run, which is then gone on with to its end.
+    """
     draw = random.Random(seed)
     counts: Counter[str] = Counter()
     problems: list[str] = []

@@ -46,7 +46,7 @@ def interrupted(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def hung_up(lab: Lab, n: int, seed: int) -> Outcome:
-    """The terminal that it prints to is closed, in mid-run."""
+    """The terminal closed."""
     problems = []
     for _ in range(n):
         folder = lab.folder()
@@ -68,7 +68,7 @@ def hung_up(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def hung_up_under_nohup(lab: Lab, n: int, seed: int) -> Outcome:
-    """SIGHUP comes to a run for which it was set to be ignored: it trains on."""
+    """SIGHUP under `nohup`."""
 
     def first() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -82,12 +82,12 @@ def hung_up_under_nohup(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def out_of_memory(lab: Lab, n: int, seed: int) -> Outcome:
-    """torch's allocator is asked for more than there is."""
+    """Out of memory: torch's allocator asked for more than there is, in an update."""
     return _in_mid_run(lab, n, seed, lambda _: torch.empty(2**58), 1, "out of memory")
 
 
 def cuda_error(lab: Lab, n: int, seed: int) -> Outcome:
-    """What torch raises when a GPU fails, raised where a step would. No GPU was there."""
+    """A CUDA error, injected: no GPU was there, torch's error is raised in an update."""
 
     def fail(_: Trainer) -> None:
         raise CUDA_ERROR(CUDA_TEXT)
@@ -96,7 +96,7 @@ def cuda_error(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def two_processes(lab: Lab, n: int, seed: int) -> Outcome:
-    """A second process resumes a run that trains."""
+    """A second process that resumes a run which is training."""
     folder = lab.killed_half_way()
     at = 30
 
@@ -118,7 +118,7 @@ def two_processes(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def no_home(lab: Lab, n: int, seed: int) -> Outcome:
-    """HOME is a folder that is not there and can't be made."""
+    """A home folder that is not there and can't be made."""
     folder = lab.folder()
 
     def first() -> None:
@@ -132,7 +132,7 @@ def no_home(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def broken_image(lab: Lab, n: int, seed: int) -> Outcome:
-    """An image in the middle of the set is cut short: refused before anything begins."""
+    """A broken image in the middle of the set."""
     draw = random.Random(seed)
     problems, message = [], ""
     for _ in range(n):
@@ -149,7 +149,7 @@ def broken_image(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def weights_not_finite(lab: Lab, n: int, seed: int) -> Outcome:
-    """A weight becomes NaN in the second epoch: the run goes back, with a smaller learning rate.
+    """A weight that becomes NaN, with `on_nan=rewind`.
 
     Killed anywhere, before or after that, and resumed, it ends as one that was not killed.
     """
