@@ -40,7 +40,7 @@ def _train_one(arguments: list[str], quiet: bool) -> dict[str, Any]:
     identity = uuid.uuid1().hex
     command = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
     status = _status_of(command, identity)
-    if status in (130, 143):
+    if status in (129, 130, 143):
         how = f"python {script().name} resume {identity}"
         raise Interrupted(f"stopped in the run with {arguments[-1]}; go on with it: {how}", status - 128)
     if status:

@@ -80,8 +80,8 @@ def test_real_photographs_are_learned(command, cifar_zip, tmp_path) -> None:
 def test_the_process_ends_at_once(start, tiny_run_overrides, tmp_path) -> None:
     """With no dashboard configured, labml has nothing to wait for."""
     process = start(*tiny_run_overrides)
-    wait_for(lambda: any((tmp_path / "logs").glob("*/*/curves.png")), process)
-    process.communicate(timeout=3)
+    wait_for(lambda: any((tmp_path / "logs").glob("*/*/summary.json")), process)
+    process.communicate(timeout=10)
     assert process.returncode == 0
 
 
@@ -201,18 +201,6 @@ def test_resume_refuses_what_would_change_the_result(start, command, long_run_ov
     assert "there is no run" in command("resume", "fffff", status=2).stderr
 
 
-def test_a_damaged_checkpoint_is_never_used(start, command, long_run_overrides, tmp_path) -> None:
-    process = start(*long_run_overrides)
-    wait_for(lambda: metrics_saved(tmp_path / "logs") > 15, process)
-    process.kill()
-    process.communicate()
-    file = only_run(tmp_path).checkpoint("last")
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-    assert "damaged" in command("resume", "last", status=2).stderr
-
-
 def test_killed_after_its_summary_a_run_is_completed(start, command, tiny_run_overrides, tmp_path) -> None:
     """labml notes the end last, after the curves are drawn; all that counts was done by then."""
     process = start(*tiny_run_overrides)
@@ -236,7 +224,7 @@ def test_points_are_on_disk_when_they_are_saved(start, long_run_overrides, tmp_p
 def test_a_loss_that_is_not_finite_ends_the_run(command, long_run_overrides, tmp_path) -> None:
     hot = ("optimizer.optimizer=SGD", "optimizer.learning_rate=100", "gradient_clip=none", "schedule=constant")
     ended = command(*long_run_overrides, *hot, status=1)
-    assert re.search(r"error: (the loss|a weight) became (nan|inf)", ended.stderr)
+    assert re.search(r"error: (the loss|a weight) became (nan|inf).* resume [0-9a-f]{32} on_nan=rewind$", ended.stderr)
     assert ended.stderr.count("\n") == 1
     crashed = only_run(tmp_path)
     assert crashed.status == "crashed" and not crashed.summary
@@ -322,10 +310,6 @@ def test_cifar10_that_cannot_be_had_becomes_shapes_with_a_banner(command, tmp_pa
     assert refused.stderr.count("\n") == 1 and "data.dataset=shapes" in refused.stderr
     torchrun = command("steps=2", status=2, TORCHELASTIC_RUN_ID="x", **offline)
     assert "data.dataset=shapes" in torchrun.stderr
-
-
-def test_a_home_that_does_not_exist_is_not_needed(command, tiny_run_overrides) -> None:
-    command(*tiny_run_overrides, HOME="/nonexistent")
 
 
 def test_a_logs_folder_that_cannot_be_written_is_said_in_one_line(command, tiny_run_overrides, tmp_path) -> None:

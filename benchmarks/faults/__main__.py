@@ -2,7 +2,8 @@
 
     python -m benchmarks.faults kills --n 200 --seed 0 --csv results/faults.csv
     python -m benchmarks.faults others --n 40 --csv results/faults.csv
-    python -m benchmarks.faults full-disk --n 5
+    python -m benchmarks.faults full-disk hang-up --n 5
+    python -m benchmarks.faults show --csv results/faults.csv             # as the table in docs/faults.md
 
 Each run has all options on (`lab.OPTIONS`), and must end with the bits of one that was left alone. Exit status 1: one
 did not. `--n`: how often, for what can come in many ways. Folders are made in --folder (a temporary one), and removed
@@ -19,29 +20,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults.damage import DAMAGES
-from benchmarks.faults.disk import DISKS
-from benchmarks.faults.kills import kills
+from benchmarks.faults.all import ALL, OTHERS
 from benchmarks.faults.lab import OPTIONS, Lab
-from benchmarks.faults.mishaps import MISHAPS
-from benchmarks.faults.table import add_row
-
-OTHERS = DAMAGES | DISKS | MISHAPS
-ALL = {"kills": kills} | OTHERS
+from benchmarks.faults.table import add_row, markdown, read_rows
 
 
 def main() -> None:
     """Try faults, print what became of the runs, and add rows to a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fault", choices=("others", *ALL))
+    parser.add_argument("faults", nargs="+", choices=("show", "others", *ALL))
     parser.add_argument("--n", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--csv", type=Path, help="put a row for each fault into this table")
     parser.add_argument("--folder", type=Path, help="where to make folders")
     args = parser.parse_args()
+    if args.faults == ["show"]:
+        print(markdown(read_rows(args.csv), ALL))
+        return
     lab = Lab(Path(tempfile.mkdtemp(prefix="faults-", dir=args.folder)), OPTIONS)
     problems: list[str] = []
-    for fault in OTHERS if args.fault == "others" else [args.fault]:
+    for fault in OTHERS if args.faults == ["others"] else args.faults:
         outcome = ALL[fault](lab, args.n, args.seed)
         problems += outcome.problems
         command = f"python -m benchmarks.faults {fault} --n {args.n} --seed {args.seed}"

@@ -42,7 +42,7 @@ def cut(path: Path, size: int) -> None:
 
 
 def bits_of_last(lab: Lab, n: int, seed: int) -> Outcome:
-    """One bit of `last` flipped, in each region of the file in turn: it goes on from `previous`, and says so."""
+    """A bit of the checkpoint `last` flipped, in each region of the file in turn."""
     draw = random.Random(seed)
     half_way = lab.killed_half_way()
     by_kind: dict[str, list[Region]] = {}
@@ -62,12 +62,12 @@ def bits_of_last(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def last_cut_short(lab: Lab, n: int, seed: int) -> Outcome:
-    """The end of `last` is missing, or all of it."""
+    """The end of `last` cut off, or all of it."""
     draw = random.Random(seed)
     half_way = lab.killed_half_way()
     size = _checkpoint(lab, half_way, "last").stat().st_size
     problems, message = [], ""
-    for length in [0, size - 1, *(draw.randrange(size) for _ in range(n - 2))]:
+    for length in [size - 1, 0, *(draw.randrange(size) for _ in range(n))][:n]:
         folder = lab.copy(half_way)
         cut(_checkpoint(lab, folder, "last"), length)
         message, lost = _falls_back(lab, folder)
@@ -86,7 +86,7 @@ def _falls_back(lab: Lab, folder: Path) -> tuple[str, str]:
 
 
 def both(lab: Lab, n: int, seed: int) -> Outcome:
-    """`last` and `previous` are damaged: refused, and nothing is touched."""
+    """`last` and `previous` both damaged."""
     draw = random.Random(seed)
     half_way = lab.killed_half_way()
     problems, message = [], ""
@@ -105,7 +105,7 @@ def both(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def best(lab: Lab, n: int, seed: int) -> Outcome:
-    """`best` is damaged: the run goes on, and the next epoch's end makes a new one."""
+    """`best` damaged."""
     draw = random.Random(seed)
     half_way = lab.killed_half_way()
     problems = []
@@ -121,7 +121,7 @@ def best(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def caches(lab: Lab, n: int, seed: int) -> Outcome:
-    """A data set's cache with a bit flipped or its end cut off: made again."""
+    """The data set's cache damaged on disk: a bit flipped, the end cut off."""
     draw = random.Random(seed)
     half_way = lab.killed_half_way()
     problems, message = [], ""

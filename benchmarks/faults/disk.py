@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.faults.lab import Lab, Process, at_update
+from benchmarks.faults.lab import Lab, Process, at_update, plain_name
 from benchmarks.faults.table import Outcome
 
 PLENTY = 64 * 2**20  # bytes
@@ -31,7 +31,7 @@ def small_disk(folder: Path, size: int) -> Iterator[None]:
 
 
 def full(lab: Lab, n: int, seed: int) -> Outcome:
-    """The disk has room for a part of what a run writes, from nearly nothing to nearly all; later there is more."""
+    """The disk full, with room for nearly nothing to nearly all that a run writes; later there is more."""
     draw = random.Random(seed)
     needed = sum(path.stat().st_size for path in lab.undisturbed.folder.parents[2].rglob("*"))
     problems: list[str] = []
@@ -58,18 +58,17 @@ def full(lab: Lab, n: int, seed: int) -> Outcome:
 
 def _what(line: str) -> str:
     """The file that did not fit, by what it is."""
-    name = line.split("the disk is full (")[1].split(")")[0].rsplit("/", 1)[-1]
-    return ".".join(part for part in name.strip(".").split(".") if not part.isdecimal())
+    return plain_name(line.split("the disk is full (")[1].split(")")[0])
 
 
 def read_only(lab: Lab, n: int, seed: int) -> Outcome:
-    """The run's folder can't be written any more, from some update on; later it can."""
+    """The run's folder turned read-only in mid-run; later it can be written again."""
     draw = random.Random(seed)
     problems, message = [], ""
     for _ in range(n):
         folder = lab.folder()
         update = draw.randrange(1, 30)
-        process = Process(folder, lab.train, lambda at=update, here=folder: at_update(at, lambda: freeze(here)))
+        process = Process(folder, lab.train, lambda at=update, here=folder: at_update(at, lambda _: freeze(here)))
         status = process.wait()
         if status != 1 or len(process.errors) != 1:
             problems.append(f"update {update}: status {status}, {process.errors}")

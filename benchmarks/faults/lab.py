@@ -5,6 +5,7 @@ the end it is held against one that was left alone: weights, optimizer, metrics 
 """
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -12,7 +13,9 @@ import signal
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +32,21 @@ from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import LOG, read_log
 from convmixer.tracking.runs import Run, all_runs
 from convmixer.training import checkpoints
+from convmixer.training.trainer import Trainer
 
 EXPERIMENT = Path(__file__).resolve().parents[2] / "experiment.py"
 PATIENCE = 300.0  # seconds for a process, on a machine that may be busy
 
-# Every option of the recipes and of docs/training-options.md at once, and a checkpoint as often as every 0.1 s.
+# Every option of the recipes and of docs/training-options.md at once, and a checkpoint as often as every 0.06 s.
 OPTIONS = [
     "data.dataset=images",
     "data.validation=12",
     "d_model=24",
     "n_layers=2",
     "patch_size=2",
-    "epochs=4",
-    "train_batch_size=8",
-    "micro_batch_size=4",
+    "epochs=3",
+    "train_batch_size=4",
+    "micro_batch_size=2",
     "ema=0.9",
     "stochastic_depth=0.3",
     "starts=[whitening,covariance,identity,zero_gamma]",
@@ -53,7 +57,7 @@ OPTIONS = [
     "optimizer.optimizer=Muon",
     "optimizer.norm_bias_factor=4",
     "augment.ops=[translate,resized_crop,flip,randaugment,jitter,erasing,cutout,mixup,cutmix]",
-    "checkpoint.minutes=0.0017",
+    "checkpoint.minutes=0.001",
     "on_nan=rewind",
 ]
 FILES = ("run.yaml", "configs.yaml", "console.log", "curves.png")  # beside those that are compared
@@ -65,7 +69,7 @@ def warm_up() -> None:
     """Import what is otherwise imported with the first optimizer and the first picture. No thread may begin."""
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))])
-    learning_curves([])
+    learning_curves([]).savefig(io.BytesIO(), format="png")
     labml_fixes.release_console()
 
 
@@ -189,21 +193,22 @@ class Lab:
         self._number = 0
         alone = self.folder()
         started = time.monotonic()
-        self.operations = alone.with_suffix(".operations")
-        process = Process(alone, self.train, self._count_operations)
+        self._operations = alone.with_suffix(".operations")
+        process = Process(alone, self.train, self._note_operations)
         if process.wait() != 0:
             raise RuntimeError(f"the undisturbed run failed: {process.errors}")
         self.seconds = time.monotonic() - started
         self.undisturbed = self.run(alone)
 
-    def _count_operations(self) -> None:
-        counts = self.operations.open("ab", buffering=0)
-        at_file_operation(lambda number: counts.write(b"."))
+    def _note_operations(self) -> None:
+        notes = self._operations.open("ab", buffering=0)
+        at_file_operation(lambda operation: notes.write(f"{operation}\n".encode()))
 
-    @property
-    def n_operations(self) -> int:
-        """How often an undisturbed run opens, renames, links or removes a file it writes."""
-        return self.operations.stat().st_size
+    @cached_property
+    def operations(self) -> Counter[str]:
+        """What an undisturbed run does with files it writes, and how often."""
+        lines = self._operations.read_text().splitlines()
+        return Counter(line for line in lines if not re.search("[0-9a-f]{16}", line))
 
     def folder(self) -> Path:
         """A new empty one, in which runs lie in logs/ and caches in data/."""
@@ -232,9 +237,9 @@ class Lab:
         return "; ".join([*differences(self.run(folder), self.undisturbed), *damaged_caches(folder)])
 
     def killed_half_way(self) -> Path:
-        """A folder with a run that was killed in its third epoch, after a checkpoint within it."""
+        """A folder with a run that was killed in its second epoch, after checkpoints within it."""
         folder = self.folder()
-        process = Process(folder, self.train, lambda: kill_at_update(20))
+        process = Process(folder, self.train, lambda: kill_at_update(24))
         process.wait()
         return folder
 
@@ -249,29 +254,37 @@ class Lab:
         return made
 
 
-def at_file_operation(act: Callable[[int], Any]) -> None:
-    """Have `act` called with 1, 2, 3 ... before this process opens a file to write, renames, links or removes one."""
-    count = 0
+def at_file_operation(act: Callable[[str], Any]) -> None:
+    """Have `act` called in this process before it opens a file to write, renames, links or removes one.
+
+    It is told what: `rename last.pt`, where that is what will be at the name.
+    """
 
     def hook(event: str, arguments: tuple) -> None:
-        nonlocal count
-        is_write = event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-        if is_write or event in ("os.rename", "os.link", "os.remove", "os.mkdir"):
-            count += 1
-            act(count)
+        if event == "open":
+            path, _, flags = arguments
+            if isinstance(path, str) and flags & (os.O_WRONLY | os.O_RDWR):
+                act(f"open {plain_name(path)}")
+        elif event in ("os.rename", "os.link", "os.remove"):
+            path = arguments[0] if event == "os.remove" else arguments[1]
+            act(f"{event[3:]} {plain_name(os.fspath(path))}")
 
     sys.addaudithook(hook)
 
 
-def at_update(number: int, act: Callable[[], None]) -> None:
-    """Have `act` called in this process before it makes an update, `number` made already."""
-    from convmixer.training.trainer import Trainer
+def plain_name(path: str) -> str:
+    """`last.pt` of `/there/checkpoints/.last.pt.123`."""
+    parts = os.path.basename(path).strip(".").split(".")
+    return ".".join(part for part in parts if not part.isdecimal())
 
+
+def at_update(number: int, act: Callable[[Trainer], Any]) -> None:
+    """Have `act` called in this process before it makes an update, `number` made already."""
     step = Trainer.train_step
 
     def acting_step(trainer: Trainer, batch: Any) -> None:
         if trainer.step == number:
-            act()
+            act(trainer)
         step(trainer, batch)
 
     Trainer.train_step = acting_step
@@ -279,7 +292,7 @@ def at_update(number: int, act: Callable[[], None]) -> None:
 
 def kill_at_update(number: int) -> None:
     """Have this process killed before an update."""
-    at_update(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    at_update(number, lambda _: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def differences(run: Run | None, other: Run) -> Iterator[str]:

@@ -5,18 +5,20 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.faults.lab import Lab, Process, at_update
+from benchmarks.faults.lab import Lab, Process, at_update, differences, kill_at_update
 from benchmarks.faults.table import Outcome
 from convmixer.tracking.run_folder import LOG
+from convmixer.training.trainer import Trainer
 
 CUDA_ERROR = getattr(torch, "AcceleratorError", RuntimeError)  # what torch raises for one
 CUDA_TEXT = "CUDA error: an illegal memory access was encountered"
 
 
-def _in_mid_run(lab: Lab, n: int, seed: int, act: Callable[[], None], status: int, expected: str) -> Outcome:
+def _in_mid_run(lab: Lab, n: int, seed: int, act: Callable[[Trainer], Any], status: int, expected: str) -> Outcome:
     """`act` is done in the process before an update; it must end with a line and be resumed to the same bits."""
     draw = random.Random(seed)
     problems, message = [], ""
@@ -35,16 +37,16 @@ def _in_mid_run(lab: Lab, n: int, seed: int, act: Callable[[], None], status: in
 
 def terminated(lab: Lab, n: int, seed: int) -> Outcome:
     """SIGTERM."""
-    return _in_mid_run(lab, n, seed, lambda: os.kill(os.getpid(), signal.SIGTERM), 143, "resume")
+    return _in_mid_run(lab, n, seed, lambda _: os.kill(os.getpid(), signal.SIGTERM), 143, "resume")
 
 
 def interrupted(lab: Lab, n: int, seed: int) -> Outcome:
     """Ctrl-C."""
-    return _in_mid_run(lab, n, seed, lambda: os.kill(os.getpid(), signal.SIGINT), 130, "resume")
+    return _in_mid_run(lab, n, seed, lambda _: os.kill(os.getpid(), signal.SIGINT), 130, "resume")
 
 
 def hung_up(lab: Lab, n: int, seed: int) -> Outcome:
-    """The terminal that it prints to is closed, in mid-run."""
+    """The terminal closed."""
     problems = []
     for _ in range(n):
         folder = lab.folder()
@@ -66,11 +68,11 @@ def hung_up(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def hung_up_under_nohup(lab: Lab, n: int, seed: int) -> Outcome:
-    """SIGHUP comes to a run for which it was set to be ignored: it trains on."""
+    """SIGHUP under `nohup`."""
 
     def first() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        at_update(10, lambda: os.kill(os.getpid(), signal.SIGHUP))
+        at_update(10, lambda _: os.kill(os.getpid(), signal.SIGHUP))
 
     folder = lab.folder()
     status = Process(folder, lab.train, first).wait()
@@ -80,25 +82,25 @@ def hung_up_under_nohup(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def out_of_memory(lab: Lab, n: int, seed: int) -> Outcome:
-    """torch's allocator is asked for more than there is."""
-    return _in_mid_run(lab, n, seed, lambda: torch.empty(2**58), 1, "out of memory")
+    """Out of memory: torch's allocator asked for more than there is, in an update."""
+    return _in_mid_run(lab, n, seed, lambda _: torch.empty(2**58), 1, "out of memory")
 
 
 def cuda_error(lab: Lab, n: int, seed: int) -> Outcome:
-    """What torch raises when a GPU fails, raised where a step would. No GPU was there."""
+    """A CUDA error, injected: no GPU was there, torch's error is raised in an update."""
 
-    def fail() -> None:
+    def fail(_: Trainer) -> None:
         raise CUDA_ERROR(CUDA_TEXT)
 
     return _in_mid_run(lab, n, seed, fail, 1, CUDA_TEXT)
 
 
 def two_processes(lab: Lab, n: int, seed: int) -> Outcome:
-    """A second process resumes a run that trains."""
+    """A second process that resumes a run which is training."""
     folder = lab.killed_half_way()
-    at = 25
+    at = 30
 
-    def pause() -> None:
+    def pause(_: Trainer) -> None:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     first = Process(folder, ["resume", "last"], lambda: at_update(at, pause))
@@ -116,7 +118,7 @@ def two_processes(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def no_home(lab: Lab, n: int, seed: int) -> Outcome:
-    """HOME is a folder that is not there and can't be made."""
+    """A home folder that is not there and can't be made."""
     folder = lab.folder()
 
     def first() -> None:
@@ -130,7 +132,7 @@ def no_home(lab: Lab, n: int, seed: int) -> Outcome:
 
 
 def broken_image(lab: Lab, n: int, seed: int) -> Outcome:
-    """An image in the middle of the set is cut short: refused before anything begins."""
+    """A broken image in the middle of the set."""
     draw = random.Random(seed)
     problems, message = [], ""
     for _ in range(n):
@@ -146,12 +148,45 @@ def broken_image(lab: Lab, n: int, seed: int) -> Outcome:
     return Outcome(n, problems, "refused; no run folder", 2, message)
 
 
+def weights_not_finite(lab: Lab, n: int, seed: int) -> Outcome:
+    """A weight that becomes NaN, with `on_nan=rewind`.
+
+    Killed anywhere, before or after that, and resumed, it ends as one that was not killed.
+    """
+    draw = random.Random(seed)
+
+    def diverges() -> None:
+        at_update(
+            20, lambda trainer: trainer.rewinds or torch.nn.init.constant_(next(trainer.model.parameters()), torch.nan)
+        )
+
+    left_alone = lab.folder()
+    process = Process(left_alone, lab.train, diverges)
+    status = process.wait()
+    said = [line for line in process.output.splitlines() if "going back to update" in line]
+    problems = [] if status == 0 and len(said) == 1 else [f"left alone: {status}, {said}"]
+    for _ in range(n):
+        folder = lab.folder()
+        update = draw.randrange(lab.undisturbed.summary["steps"])
+
+        def first(update: int = update) -> None:
+            diverges()
+            kill_at_update(update)
+
+        Process(folder, lab.train, first).wait()
+        status = Process(folder, lab.way_on(folder), diverges).wait()
+        lost = [*differences(lab.run(folder), lab.run(left_alone))]
+        problems += [f"killed at update {update}: status {status}, {lost}"] if status or lost else []
+    return Outcome(n, problems, "went back once; killed before or after it and resumed: the same bits", 0, *said[:1])
+
+
 MISHAPS = {
     "sigterm": terminated,
     "ctrl-c": interrupted,
     "hang-up": hung_up,
     "nohup": hung_up_under_nohup,
     "out-of-memory": out_of_memory,
+    "not-finite": weights_not_finite,
     "cuda-error": cuda_error,
     "two-processes": two_processes,
     "no-home": no_home,

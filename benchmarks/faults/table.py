@@ -1,8 +1,9 @@
 """What became of faults, as a table: results/faults.csv."""
 
 import csv
+import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,3 +59,15 @@ def read_rows(table: Path) -> dict[str, dict[str, str]]:
     """The rows of the table, by fault."""
     with table.open(newline="", encoding="utf-8") as file:
         return {row["fault"]: row for row in csv.DictReader(file)}
+
+
+def markdown(rows: Mapping[str, dict[str, str]], faults: Mapping[str, Callable]) -> str:
+    """The table, as docs/faults.md shows it: in the order of `faults`, each in the first words of its docstring."""
+    lines = ["| fault | tried | lost | how it ended | status | command |", "|---|---|---|---|---|---|"]
+    for name in (name for name in faults if name in rows):
+        row = rows[name]
+        what = inspect.getdoc(faults[name]).partition("\n\n")[0].replace("\n", " ").rstrip(".")
+        ended = row["ended"] + (f": `{row['message']}`" if row["message"] else "")
+        command = row["command"].removeprefix("python -m benchmarks.faults ")
+        lines.append(f"| {what} | {row['tried']} | {row['lost']} | {ended} | {row['status']} | `{command}` |")
+    return "\n".join(lines)

@@ -7,6 +7,7 @@ run, nor by `runs send`. Memory holds one packet at a time, however long the ser
 import hashlib
 import json
 import math
+import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +57,7 @@ class Outbox:
         # The URL itself may hold a token.
         self._key = f"{server.name} {hashlib.sha256(server.url.encode()).hexdigest()[:8]}"
         self._passed, self._offset = 0, 0  # lines of the log known to be taken, and where they end
+        self._log_inode = 0
 
     def __enter__(self) -> "Outbox":
         try:
@@ -144,6 +146,9 @@ class Outbox:
             return []
         found: list[bytes] = []
         with open(self.run.folder / LOG, "rb") as file:
+            inode = os.fstat(file.fileno()).st_ino
+            if inode != self._log_inode:  # the first look, or the run went back and another file took its place
+                self._passed, self._offset, self._log_inode = 0, 0, inode
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n") or len(found) == SAVES:

@@ -102,12 +102,17 @@ def keep(path: Path, other: Path) -> None:
     """Have the file at `path` at `other` as well, without writing it again; both names have a whole file at any moment.
 
     On a file system that has no hard links it is only at `other` afterwards.
+
+    Raises:
+        OSError: the disk is full; both names are as they were.
     """
     aside = other.with_name(f".{other.name}.{os.getpid()}")
     aside.unlink(missing_ok=True)
     try:
         os.link(path, aside)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         os.replace(path, other)
         return
     os.replace(aside, other)
