@@ -26,7 +26,7 @@ from PIL import Image
 import convmixer.reopening
 import convmixer.seeds  # noqa: F401  (all that a run imports, before the forks)
 from convmixer.cli import main
-from convmixer.data import cache
+from convmixer.data import cache_file
 from convmixer.tracking import labml_fixes
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import LOG, read_log
@@ -336,6 +336,6 @@ def damaged_caches(folder: Path) -> Iterator[str]:
     """Those in which another run would find something else than it put in."""
     for path in (folder / "data" / "cache").glob("*.safetensors"):
         try:
-            cache._read(path)
+            cache_file.read(path)
         except Exception as problem:
             yield f"{path.name}: {problem}"
