@@ -226,6 +226,7 @@ class Session:
             self.recorder.say(self.restored.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
+            state.clear()  # as large as all that the trainer holds
         elif self.conf.on_nan == "rewind":
             self._save_last()  # to have something to go back to in the first epoch
         if self.conf.tracking.app_url:
