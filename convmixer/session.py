@@ -59,14 +59,14 @@ def prepare(conf: Configs, old: Run | None = None) -> None:
         UserError: data that can't be had, or values that don't go together.
     """
     keep_freed_memory()
-    for group in {key.partition(".")[0] for key in keys_of(type(conf)) if "." in key}:
-        getattr(conf, group)  # labml writes the keys of a group down only once it is made
     check_consistency(conf)
     if conf.tracking.app_url:
         complete_url(conf.tracking.app_url)
     if conf.pretrained and not (old and old.checkpoint("last").exists()):
         conf.begins_from = begin_from_pretrained(conf)
     trainer = _built_trainer(conf)
+    for group in {key.partition(".")[0] for key in keys_of(type(conf)) if "." in key}:
+        getattr(conf, group)  # labml writes the keys of a group down only once it is made
     if conf.minutes is not None and conf._values["steps"] is None:
         try:
             trainer.total_steps = conf.steps = steps_in(trainer, conf.minutes * 60)
@@ -256,6 +256,7 @@ class Session:
             self.recorder.say(self.restored.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
+            state.clear()  # as large as all that the trainer holds
         elif self.conf.on_nan == "rewind":
             self._save_last()  # to have something to go back to in the first epoch
         if self.conf.tracking.app_url:

@@ -15,6 +15,7 @@ from convmixer.data.splits import measured
 from convmixer.errors import TrainingFault
 from convmixer.model.layers import conv_mixer
 from convmixer.training.averaging import AveragedWeights
+from convmixer.training.divergence import Diverged
 from convmixer.training.optimizers import (
     MuonAndAdamW,
     adamw,
@@ -239,3 +240,46 @@ def test_timing_a_trainer_leaves_it_as_it_was(make: Callable[[], Trainer], monke
     for name, value in before["model"].items():
         assert torch.equal(value, trainer.state_dict()["model"][name])
     assert trainer.step == 0
+
+
+class Spoiling(Notes):
+    """Makes the weights of the head `factor` times as large after the first epoch."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        super().epoch_ended(trainer, values)
+        if len(self.epochs) == 1:
+            with torch.no_grad():
+                trainer.model.classification.linear.weight.mul_(self.factor)
+
+
+def test_a_loss_that_jumps_diverges_where_that_is_asked_for() -> None:
+    with pytest.raises(Diverged, match=r"the loss jumped to .* within the last 16 images \(step 6\), .* epoch before"):
+        make_trainer(spikes_diverge=True).fit(Spoiling(-1000))
+    trainer = make_trainer()
+    trainer.fit(Spoiling(-1000))
+    assert trainer.step == 25
+
+
+def test_weights_that_are_not_finite_are_never_saved() -> None:
+    """Not even where a checkpoint is due between two points of the curve."""
+
+    class Eager(Spoiling):
+        def checkpoint_is_due(self) -> bool:
+            return True
+
+        def checkpoint(self, trainer: Trainer) -> None:
+            assert all(p.isfinite().all() for p in trainer.model.parameters())
+
+    with pytest.raises(Diverged, match="became nan"):
+        make_trainer().fit(Eager(math.nan))
+
+
+def test_each_rewind_halves_the_learning_rate() -> None:
+    trainer, notes = make_trainer(total_steps=5, schedule=constant), Notes()
+    trainer.rewinds = 2
+    trainer.fit(notes)
+    assert {values["optim.lr"] for _, values in notes.saved} == {0.02 / 4}
