@@ -1,11 +1,13 @@
 """Images/s of the training step, end to end: ours beside labml_nn's, the same network on the same images.
 
-    python -m benchmarks.throughput [--batch 64 256] [--model small 256/8] [--rounds 5] [--seconds 5] [--csv FILE]
+    python -m benchmarks.throughput [--batch 64 256] [--model small 256/8] [--against labml_nn kernels=torch]
+        [--rounds 5] [--seconds 5] [--csv FILE]
 
 Ours is `Trainer.train_step` on `Batches` as a run has them: images in memory, augmented by the batch, channels_last,
 fused AdamW, clipping, label smoothing, freed memory kept, native kernels where these can be compiled. Theirs is what
 labml_nn's experiment does: its model, a DataLoader with torchvision's transforms in the training process, its Adam,
-torch's allocator untouched. labml itself, which tracks every step there, is left out in their favour.
+torch's allocator untouched. labml itself, which tracks every step there, is left out in their favour. `--against
+kernels=torch` puts our own step without the native kernels on the other side.
 
 Each side is a process of its own. They take turns, one working while the other waits, so that what else the machine
 does meets both; a ratio is of two turns that follow each other. The first steps, which warm up, are not counted.
@@ -17,7 +19,8 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from itertools import count
+from functools import partial
+from itertools import count, product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -51,6 +54,7 @@ class Result:
 
     model: str
     batch: int
+    against: str
     ours: float
     theirs: float
     ratio: float
@@ -70,7 +74,7 @@ def images_and_labels() -> tuple[Tensor, Tensor]:
     return images, torch.arange(TRAINING_IMAGES) % 10
 
 
-def our_step(model_name: str, batch_size: int) -> Step:
+def our_step(model_name: str, batch_size: int, kernels: str = "auto") -> Step:
     """A training step as `convmixer` makes it."""
     keep_freed_memory()
     split = Split(*images_and_labels())
@@ -78,7 +82,7 @@ def our_step(model_name: str, batch_size: int) -> Step:
     augmentation = Augmentation({"translate": Translate(4), "flip": Flip()}, seed=0, n=TRAINING_IMAGES)
     batches = Batches(split, dataset, batch_size, torch.device("cpu"), seed=0, augmentation=augmentation)
     model = conv_mixer(*MODELS[model_name])
-    choose_path(model, "auto", torch.device("cpu"), torch.float32)
+    choose_path(model, kernels, torch.device("cpu"), torch.float32)
     trainer = Trainer(
         model,
         adamw(parameter_groups(model, 0.01, False), learning_rate=0.001, betas=[0.9, 0.999], eps=1e-8),
@@ -123,6 +127,9 @@ def their_step(model_name: str, batch_size: int) -> Step:
         optimizer.zero_grad()
 
     return step
+
+
+SIDES = {"labml_nn": their_step, "kernels=torch": partial(our_step, kernels="torch")}
 
 
 def their_batches(batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -202,6 +209,11 @@ def gflop_per_image(model_name: str) -> float:
     return 2 * 3 * multiply_adds(model, torch.zeros(1, 3, 32, 32)) / 1e9
 
 
+def cpu_or_wall_clock() -> Callable[[], float]:
+    """Seconds; with one thread, of that thread's work: waiting for a core that others use does not count."""
+    return time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
+
+
 def matrix_product_peak(size: int = 2048, trials: int = 4) -> float:
     """GFLOP/s of the best of a few float32 matrix products with this process's number of threads.
 
@@ -210,17 +222,18 @@ def matrix_product_peak(size: int = 2048, trials: int = 4) -> float:
     a, b = torch.rand(size, size), torch.rand(size, size)
     places = torch.rand(1, size, size, 1).to(memory_format=torch.channels_last)
     weights = b[:, :, None, None]
+    clock = cpu_or_wall_clock()
     seconds = []
-    for product in [lambda: a @ b, lambda: F.conv2d(places, weights)] * trials:
-        started = time.perf_counter()
-        product()
-        seconds.append(time.perf_counter() - started)
+    for multiply in [lambda: a @ b, lambda: F.conv2d(places, weights)] * trials:
+        started = clock()
+        multiply()
+        seconds.append(clock() - started)
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def compare(model_name: str, batch_size: int, rounds: int, seconds: float) -> Result:
+def compare(model_name: str, batch_size: int, against: str, rounds: int, seconds: float) -> Result:
     """Both sides in turns; the order within a round changes from round to round."""
-    sides = [Side(make_step, model_name, batch_size) for make_step in (our_step, their_step)]
+    sides = [Side(make_step, model_name, batch_size) for make_step in (our_step, SIDES[against])]
     peaks, rates = [], []
     for number in range(rounds):
         peaks.append(matrix_product_peak())
@@ -234,6 +247,7 @@ def compare(model_name: str, batch_size: int, rounds: int, seconds: float) -> Re
     return Result(
         model_name,
         batch_size,
+        against,
         ours,
         theirs,
         median(ratios),
@@ -251,33 +265,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--model", choices=MODELS, nargs="+", default=list(MODELS))
+    parser.add_argument("--against", choices=SIDES, nargs="+", default=["labml_nn"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0, help="of one turn of one side")
-    parser.add_argument("--csv", type=Path, help="write the figures to this file too")
+    parser.add_argument("--csv", type=Path, help="add the figures to this file, in place of earlier ones")
     args = parser.parse_args()
 
     print(f"{cpu_name()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("images/s, medians      ours  labml_nn   ratio (min..max)      our GFLOP/s   matrix-product peak")
+    print("images/s, medians      ours    theirs   ratio (min..max)      our GFLOP/s   matrix-product peak   against")
     results = []
-    for model_name in args.model:
-        for batch_size in args.batch:
-            r = compare(model_name, batch_size, args.rounds, args.seconds)
-            spread = f"{r.ratio:.2f} ({r.ratio_min:.2f}..{r.ratio_max:.2f})"
-            print(
-                f"{r.model:6} batch {r.batch:<6} {r.ours:8.1f}  {r.theirs:8.1f}   {spread:20}"
-                f"  {r.gflops:11.1f}   {r.peak:.1f}",
-                flush=True,
-            )
-            results.append(r)
+    for model_name, batch_size, against in product(args.model, args.batch, args.against):
+        r = compare(model_name, batch_size, against, args.rounds, args.seconds)
+        spread = f"{r.ratio:.2f} ({r.ratio_min:.2f}..{r.ratio_max:.2f})"
+        print(
+            f"{r.model:6} batch {r.batch:<6} {r.ours:8.1f}  {r.theirs:8.1f}   {spread:20}"
+            f"  {r.gflops:11.1f}   {r.peak:19.1f}   {r.against}",
+            flush=True,
+        )
+        results.append(r)
     if args.csv:
-        write_csv(args.csv, results)
+        add_rows(args.csv, results, ("model", "batch", "against"))
 
 
-def write_csv(path: Path, results: list[Result]) -> None:
+def add_rows(path: Path, results: list, names: tuple[str, ...]) -> None:
+    """Add results (of one dataclass) to a file, in place of rows that have the same under `names`."""
+    rows = {}
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = {tuple(row[name] for name in names): row for row in csv.DictReader(file)}
+    for result in results:
+        row = {name: str(value) for name, value in asdict(result).items()}
+        rows[tuple(row[name] for name in names)] = row
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Result)])
+        writer = csv.DictWriter(file, [field.name for field in fields(results[0])])
         writer.writeheader()
-        writer.writerows(asdict(result) for result in results)
+        writer.writerows(rows.values())
 
 
 if __name__ == "__main__":

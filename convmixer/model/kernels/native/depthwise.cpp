@@ -3,13 +3,23 @@
 
 static thread_local Arena arena;
 
+// A gradient that lies in memory.
+struct Given {
+    const float* gradient;
+    Vector operator()(long at, long, long lanes) const { return load(gradient + at, lanes); }
+    void fetch(long at) const { ::fetch(gradient + at); }
+};
+
 extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Shape* shape, const float* x,
                                                                         const float* weight, const float* bias,
                                                                         float* out) {
     try {
         arena.start();
         convolve(*shape, arena, x, weight, bias,
-                 [&](long, long, long at, long, long lanes, Vector value) { store(out + at, value, lanes); });
+                 [=, channels = shape->channels](long, long, long at, long, long lanes, Vector* values, long count) {
+#pragma GCC unroll 8
+                     for (long j = 0; j < count; j++) stream(out + at + j * channels, values[j], lanes);
+                 });
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
@@ -21,9 +31,7 @@ extern "C" __attribute__((visibility("default"))) int depthwise_backward(const S
                                                                          float* dx, float* dweight, float* dbias) {
     try {
         arena.start();
-        convolve_gradients(
-            *shape, arena, x, weight, [&](long at, long, long lanes) { return load(gradient + at, lanes); }, nullptr,
-            dx, dweight, dbias);
+        convolve_gradients(*shape, arena, x, weight, Given{gradient}, nullptr, dx, dweight, dbias);
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

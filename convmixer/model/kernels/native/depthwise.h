@@ -19,7 +19,11 @@ struct Plane {
     long columns() const { return round_up(width, TILE) + kernel - 1; }
     long row_size() const { return columns() * LANES; }
     long window_size() const { return kernel * row_size(); }
-    long slot(long y) const { return y % kernel * row_size(); }
+    // K is the kernel size where the compiler knows it: a division less.
+    template <long K>
+    long slot(long y) const {
+        return (K > 0 ? y % K : y % kernel) * row_size();
+    }
     // The rows of the kernel that meet the image at row y of the output: first, and one past the last.
     long first(long y) const { return std::max(0L, before - y); }
     long last(long y) const { return std::min(kernel, height + before - y); }
@@ -33,18 +37,26 @@ inline void pack_filters(const float* weight, long channels, long taps, bool rev
                 c < channels ? weight[c * taps + (reversed ? taps - 1 - i : i)] : 0.0f;
 }
 
+// sum[j] += row[j + kx] * filter[kx], for the pixels row[FROM] to row[TO] that take part in it.
+template <long K, long FROM, long TO>
+inline void add_pixels(const float* row, const float* filter, Vector* sum) {
+#pragma GCC unroll 32
+    for (long i = FROM; i < TO; i++) {
+        Vector pixel = load(row + i * LANES);
+#pragma GCC unroll 32
+        for (long j = 0; j < TILE; j++)
+            if (j <= i && i < j + K) sum[j] += pixel * load(filter + (i - j) * LANES);
+    }
+}
+
 // sum[j] += the sum over kx of row[j + kx] * filter[kx]. K is the kernel size where the compiler knows it: then every
-// pixel is read once.
-template <long K>
-inline void add_row(const float* row, const float* filter, long kernel, Vector* sum) {
+// pixel is read once, and the columns of zeros at the image's sides are left out.
+template <long K, long BEFORE>
+inline void add_row(const float* row, const float* filter, long kernel, bool at_left, bool at_right, Vector* sum) {
     if constexpr (K > 0) {
-#pragma GCC unroll 32
-        for (long i = 0; i < TILE + K - 1; i++) {
-            Vector pixel = load(row + i * LANES);
-#pragma GCC unroll 32
-            for (long j = 0; j < TILE; j++)
-                if (j <= i && i < j + K) sum[j] += pixel * load(filter + (i - j) * LANES);
-        }
+        if (!at_left) add_pixels<K, 0, BEFORE>(row, filter, sum);
+        add_pixels<K, BEFORE, TILE + BEFORE>(row, filter, sum);
+        if (!at_right) add_pixels<K, TILE + BEFORE, TILE + K - 1>(row, filter, sum);
     } else {
         for (long kx = 0; kx < kernel; kx++) {
             Vector tap = load(filter + kx * LANES);
@@ -54,17 +66,23 @@ inline void add_row(const float* row, const float* filter, long kernel, Vector* 
     }
 }
 
-// Row y of the convolution: out [width rounded up to TILE][LANES].
-template <long K>
-inline void convolve_row(const Plane& plane, const float* window, const float* filter, long y, float* out) {
-    long kernel = K > 0 ? K : plane.kernel;
-    for (long x = 0; x < plane.width; x += TILE) {
+// Row y of the convolution: finish(x, values, n) gets pixels x to x + n of it, n being TILE or what is left of the row.
+template <long K, class Finish>
+inline void convolve_row(Plane plane, const float* window, const float* filter, long y, Finish finish) {
+    long kernel = K > 0 ? K : plane.kernel, width = plane.width;
+    for (long x = 0; x < width; x += TILE) {
         Vector sum[TILE] = {};
         for (long ky = plane.first(y); ky < plane.last(y); ky++)
-            add_row<K>(window + plane.slot(y + ky - plane.before) + x * LANES, filter + ky * kernel * LANES, kernel,
-                       sum);
+            add_row<K, (K - 1) / 2>(window + plane.slot<K>(y + ky - plane.before) + x * LANES,
+                                    filter + ky * kernel * LANES, kernel, x == 0, x + TILE >= width, sum);
+        if (x + TILE <= width) {
+            finish(x, sum, TILE);
+        } else {
+            Vector rest[TILE];  // so that `sum` is never indexed by a variable, and stays in registers
 #pragma GCC unroll 8
-        for (long j = 0; j < TILE; j++) store(out + (x + j) * LANES, sum[j]);
+            for (long j = 0; j < TILE; j++) rest[j] = sum[j];
+            finish(x, rest, width - x);
+        }
     }
 }
 
@@ -99,10 +117,17 @@ inline void add_products(const float* pixels, const float* slopes, long width, l
 
 // filter_gradient [kernel * kernel][LANES] += what row y of the output's gradient contributes.
 template <long K>
-inline void add_filter_gradient(const Plane& plane, const float* window, const float* slopes, long y,
+inline void add_filter_gradient(Plane plane, const float* window, const float* slopes, long y,
                                 float* filter_gradient) {
     long kernel = K > 0 ? K : plane.kernel;
     for (long ky = plane.first(y); ky < plane.last(y); ky++)
-        add_products<K>(window + plane.slot(y + ky - plane.before), slopes, plane.width, kernel,
+        add_products<K>(window + plane.slot<K>(y + ky - plane.before), slopes, plane.width, kernel,
                         filter_gradient + ky * kernel * LANES);
+}
+
+// sum += row[0] + ... + row[width - 1]
+inline void add_up(const float* row, long width, float* sum) {
+    Vector total = load(sum);
+    for (long x = 0; x < width; x++) total += load(row + x * LANES);
+    store(sum, total);
 }

@@ -111,15 +111,18 @@ static double* take_doubles(long n) { return reinterpret_cast<double*>(arena.tak
 
 // g1 and d1 (where wanted, for training), and the moments of g1.
 static void mix_space(const Shape& shape, const float* x, const Stage& stage, float* g, float* d) {
-    long stride = shape.padded_channels(), pixels = shape.height * shape.width;
+    long stride = shape.padded_channels(), channels = shape.channels, pixels = shape.height * shape.width;
     float* moments = arena.take(2 * stride * shape.batch);
-    convolve(shape, arena, x, stage.weight, stage.bias, [&](long n, long pixel, long at, long c, long lanes, Vector a) {
-        Gelu y = gelu(a);
-        store(g + at, y.value, lanes);
-        store(d + at, y.slope, lanes);
-        add_moments(moments + 2 * n * stride + c, stride, y.value, pixel);
-    });
-    combine_moments(moments, shape.batch, pixels, shape.rows(), stride, shape.channels, stage);
+    convolve(shape, arena, x, stage.weight, stage.bias,
+             [=](long n, long pixel, long at, long c, long lanes, Vector* values, long count) {
+                 for (long j = 0; j < count; j++) {
+                     Gelu y = gelu(values[j]);
+                     stream(g + at + j * channels, y.value, lanes);
+                     stream(d + at + j * channels, y.slope, lanes);
+                     add_moments(moments + 2 * n * stride + c, stride, y.value, pixel + j);
+                 }
+             });
+    combine_moments(moments, shape.batch, pixels, shape.rows(), stride, channels, stage);
 }
 
 // f(block, r, c, at, lanes) for all vectors of the rows `first` to `last` of a tensor [rows][channels].
@@ -209,9 +212,11 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
         arena.start();
         long stride = shape->padded_channels();
         Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
-        convolve(*shape, arena, x, space->weight, space->bias, [&](long, long, long at, long c, long lanes, Vector a) {
-            store(z + at, load(x + at, lanes) + norm1(c, gelu(a).value), lanes);
-        });
+        convolve(*shape, arena, x, space->weight, space->bias,
+                 [=, width = shape->channels](long, long, long at, long c, long lanes, Vector* values, long count) {
+                     for (long j = 0; j < count; j++, at += width)
+                         stream(z + at, load(x + at, lanes) + norm1(c, gelu(values[j]).value), lanes);
+                 });
         mix_channels(
             *shape, *channels, [&](long at, long, long lanes) { return load(z + at, lanes); },
             [&](long, long, long at, long c, long lanes, Gelu y) { store(out + at, norm2(c, y.value), lanes); });
@@ -299,6 +304,18 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
     return totals + stride;
 }
 
+// The gradient of the depth-wise convolution's output.
+struct ConvolutionSlope {
+    const float *factors, *dz, *g1, *d1;
+    long stride;
+
+    Vector operator()(long at, long c, long lanes) const {
+        return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) * load(d1 + at, lanes);
+    }
+
+    void fetch(long at) const { ::fetch(dz + at), ::fetch(g1 + at), ::fetch(d1 + at); }
+};
+
 KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* channels, const float* gradient,
                           const float* x, const float* g1, const float* d1, const float* z, const float* g2,
                           const float* d2, float* dz, float* dx, const Gradients* of_space,
@@ -309,12 +326,8 @@ KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* c
         long stride = shape->padded_channels();
         const float* factors = norm_gradient(*space, sums, shape->rows(), shape->channels, stride, *of_space);
         convolve_gradients(
-            *shape, arena, x, space->weight,
-            [&](long at, long c, long lanes) {
-                return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) *
-                       load(d1 + at, lanes);
-            },
-            dz, dx, of_space->weight, of_space->bias);
+            *shape, arena, x, space->weight, ConvolutionSlope{factors, dz, g1, d1, stride}, dz, dx, of_space->weight,
+            of_space->bias);
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -1,8 +1,8 @@
 // The two passes over the planes of a batch: convolution, and both of its gradients at once.
 //
-// A thread takes an image (or a few) and a group of channels, reads row after row of it into the windows of
-// depthwise.h, and hands each row of results on while it is in the cache. What happens to data on its way in and out is
-// the caller's.
+// A thread takes an image (or a few) and a group of channels and reads row after row of it into the windows of
+// depthwise.h. While it computes a row it has the next one fetched, and results may be streamed past the caches: so
+// memory and arithmetic are busy at the same time. What happens to data on its way in and out is the caller's.
 #pragma once
 
 #include <omp.h>
@@ -21,6 +21,9 @@ struct Shape {
     Plane plane() const { return {height, width, kernel, (kernel - 1) / 2}; }
     Plane flipped_plane() const { return {height, width, kernel, kernel / 2}; }
     long at(long n, long y, long x, long c) const { return ((n * height + y) * width + x) * channels + c; }
+
+    // That a thread takes one after the other, so that each image's beginning is fetched at the end of the one before.
+    long images_at_once() const { return std::max(1L, batch / (8 * threads)); }
 
     // Blocks of LANES channels that a thread takes at a time. All, so that memory is read from one end to the other,
     // unless their windows, for an input and a gradient, leave the second-level cache or there are too few images.
@@ -54,124 +57,155 @@ void with_kernel_size(long kernel, F f) {
 // The vectors of channels `group` to `end` of a row of an image, pixel by pixel: f(x, block, at, lanes). `at` is the
 // place in the tensor; of the last block only the first `lanes` channels may exist.
 template <class F>
-inline void for_row(const Shape& shape, long n, long y, long group, long end, F f) {
+inline void for_row(Shape shape, long n, long y, long group, long end, F f) {
     long row = shape.at(n, y, 0, 0), width = shape.width, channels = shape.channels;
     for (long x = 0; x < width; x++)
         for (long c = group; c < end; c += LANES) f(x, (c - group) / LANES, row + x * channels + c, end - c);
 }
 
-// Copies row y of `from` into the windows of a group, and has the row after it fetched.
-inline void copy_row(const Shape& shape, const Plane& plane, const float* from, long n, long y, long group, long end,
-                     float* windows) {
-    float* row = windows + plane.slot(y) + plane.before * LANES;
-    long below = shape.width * shape.channels, window = plane.window_size();
+// Copies row y of a group, of which read(at, c, lanes) has the vectors, into windows.
+template <long K, class Read>
+inline void copy_row(Shape shape, Plane plane, long n, long y, long group, long end, float* windows, Read read) {
+    float* row = windows + plane.slot<K>(y) + plane.before * LANES;
+    long window = plane.window_size();
     for_row(shape, n, y, group, end, [=](long x, long block, long at, long lanes) {
-        __builtin_prefetch(from + at + below);
-        store(row + block * window + x * LANES, load(from + at, lanes));
+        store(row + block * window + x * LANES, read(at, group + block * LANES, lanes));
     });
 }
 
-// finish(n, pixel, at, c, lanes, value) gets every vector of the convolution of image n, pixel by pixel.
+// fetch(at) for the vectors at channel c of a row, that is to have them brought into the second-level cache.
+template <class Fetch>
+inline void fetch_row(Shape shape, long n, long y, long c, Fetch fetch) {
+    long at = shape.at(n, y, 0, c);
+    for (long x = 0; x < shape.width; x++) fetch(at + x * shape.channels);
+}
+
+inline void fetch(const float* from) { __builtin_prefetch(from, 0, 2); }
+
+// One image and group of channels of `convolve`.
+template <long K, class Finish>
+void convolve_image(Shape shape, const float* x, const float* filters, const float* bias, long n, long group, long end,
+                    float* windows, Finish finish) {
+    Plane plane = shape.plane();
+    long taps = plane.kernel * plane.kernel, next = 0;
+    for (long y = 0; y < plane.height; y++) {
+        for (; next < y + plane.last(y) - plane.before; next++)
+            copy_row<K>(shape, plane, n, next, group, end, windows,
+                        [=](long at, long, long lanes) { return load(x + at, lanes); });
+        for (long c = group; c < end; c += LANES) {
+            // After the last row that is the next image's first. Fetching what is not there does no harm.
+            fetch_row(shape, n, next, c, [=](long at) { fetch(x + at); });
+            Vector offset = bias ? load(bias + c, end - c) : Vector{};
+            long row = shape.at(n, y, 0, c);
+            convolve_row<K>(plane, windows + (c - group) / LANES * plane.window_size(), filters + c * taps, y,
+                            [=](long i, Vector* values, long count) {
+                                // Added last: a large bias then costs no digits of the sum.
+#pragma GCC unroll 8
+                                for (long j = 0; j < count; j++) values[j] += offset;
+                                finish(n, y * shape.width + i, row + i * shape.channels, c, end - c, values, count);
+                            });
+        }
+    }
+}
+
+// finish(n, pixel, at, c, lanes, values, count) gets the vectors of the convolution of image n, `count` pixels of a row
+// at a time.
 template <class Finish>
 void convolve(const Shape& shape, Arena& arena, const float* x, const float* weight, const float* bias, Finish finish) {
     Plane plane = shape.plane();
-    long taps = plane.kernel * plane.kernel, result_size = round_up(plane.width, TILE) * LANES;
+    long taps = plane.kernel * plane.kernel;
     float* filters = arena.take(taps * shape.padded_channels());
     pack_filters(weight, shape.channels, taps, false, filters);
     long blocks = shape.group_blocks(), group_size = blocks * LANES;
-    long scratch_size = blocks * (plane.window_size() + result_size);
+    long scratch_size = blocks * plane.window_size();
     float* scratch = arena.take(shape.threads * scratch_size);
     with_kernel_size(plane.kernel, [&](auto k) {
         constexpr long K = decltype(k)::value;
 #pragma omp parallel num_threads(shape.threads)
         {
             float* windows = scratch + omp_get_thread_num() * scratch_size;
-            float* results = windows + blocks * plane.window_size();
-            std::fill(windows, results, 0.0f);
-#pragma omp for collapse(2) schedule(dynamic)
+            std::fill(windows, windows + scratch_size, 0.0f);
+#pragma omp for collapse(2) schedule(dynamic, shape.images_at_once()) nowait
             for (long n = 0; n < shape.batch; n++)
-                for (long group = 0; group < shape.channels; group += group_size) {
-                    long end = std::min(group + group_size, shape.channels), next = 0;
-                    for (long y = 0; y < plane.height; y++) {
-                        for (; next < y + plane.last(y) - plane.before; next++)
-                            copy_row(shape, plane, x, n, next, group, end, windows);
-                        for (long c = group; c < end; c += LANES) {
-                            long block = (c - group) / LANES;
-                            convolve_row<K>(plane, windows + block * plane.window_size(), filters + c * taps, y,
-                                            results + block * result_size);
-                        }
-                        for_row(shape, n, y, group, end, [=](long i, long block, long at, long lanes) {
-                            long c = group + block * LANES;
-                            Vector value = load(results + block * result_size + i * LANES);
-                            // Added last: a large bias then costs no digits of the sum.
-                            finish(n, y * plane.width + i, at, c, lanes, bias ? value + load(bias + c, lanes) : value);
-                        });
-                    }
-                }
+                for (long group = 0; group < shape.channels; group += group_size)
+                    convolve_image<K>(shape, x, filters, bias, n, group,
+                                      std::min(group + group_size, shape.channels), windows, finish);
+            streamed();
         }
     });
 }
 
-// gradient(at, c, lanes) is the gradient of the convolution's output. Its input's is written to dx, with `residual`
-// added; its filters' and bias's to dweight and dbias. residual, dx, and dweight with dbias, may be null.
+// One chunk of the batch and group of channels of `convolve_gradients`. part, [channels / LANES][taps, then bias]
+// [LANES], is null where the filters' gradient is not wanted.
+template <long K, class Gradient>
+void convolve_gradients_chunk(Shape shape, const float* x, const float* filters, Gradient gradient,
+                              const float* residual, float* dx, float* part, long chunk, long group, long end,
+                              float* pixels, float* slopes) {
+    Plane plane = shape.plane(), flipped = shape.flipped_plane();
+    long taps = plane.kernel * plane.kernel, window = plane.window_size();
+    for (long n = shape.batch * chunk / CHUNKS; n < shape.batch * (chunk + 1) / CHUNKS; n++) {
+        long next = 0, next_slope = 0;
+        for (long y = 0; y < plane.height; y++) {
+            for (; part && next < y + plane.last(y) - plane.before; next++)
+                copy_row<K>(shape, plane, n, next, group, end, pixels,
+                            [=](long at, long, long lanes) { return load(x + at, lanes); });
+            for (; next_slope < y + flipped.last(y) - flipped.before; next_slope++)
+                copy_row<K>(shape, flipped, n, next_slope, group, end, slopes, gradient);
+            for (long c = group; c < end; c += LANES) {
+                long block = (c - group) / LANES, row = shape.at(n, y, 0, c);
+                const float* row_slopes = slopes + block * window + flipped.slot<K>(y) + flipped.before * LANES;
+                fetch_row(shape, n, next_slope, c, [=](long at) { gradient.fetch(at); });
+                if (part) {
+                    fetch_row(shape, n, next, c, [=](long at) { fetch(x + at); });
+                    float* sums = part + block * (taps + 1) * LANES;
+                    add_filter_gradient<K>(plane, pixels + block * window, row_slopes, y, sums);
+                    add_up(row_slopes, shape.width, sums + taps * LANES);
+                }
+                if (dx)
+                    convolve_row<K>(flipped, slopes + block * window, filters + c * taps, y,
+                                    [=](long i, Vector* values, long count) {
+#pragma GCC unroll 8
+                                        for (long j = 0; j < count; j++) {
+                                            long at = row + (i + j) * shape.channels, lanes = end - c;
+                                            if (residual) values[j] += load(residual + at, lanes);
+                                            stream(dx + at, values[j], lanes);
+                                        }
+                                    });
+            }
+        }
+    }
+}
+
+// gradient(at, c, lanes) is the gradient of the convolution's output, gradient.fetch(at) fetches it. Its input's is
+// written to dx, with `residual` added; its filters' and bias's to dweight and dbias. residual, dx, and dweight with
+// dbias, may be null.
 template <class Gradient>
 void convolve_gradients(const Shape& shape, Arena& arena, const float* x, const float* weight, Gradient gradient,
                         const float* residual, float* dx, float* dweight, float* dbias) {
-    Plane plane = shape.plane(), flipped = shape.flipped_plane();
-    long taps = plane.kernel * plane.kernel, result_size = round_up(plane.width, TILE) * LANES;
+    Plane plane = shape.plane();
+    long taps = plane.kernel * plane.kernel;
     float* filters = arena.take(taps * shape.padded_channels());
     pack_filters(weight, shape.channels, taps, true, filters);
-    long part_size = (taps + 1) * shape.padded_channels();
+    long part_size = dweight ? (taps + 1) * shape.padded_channels() : 0;
     float* parts = arena.take(CHUNKS * part_size);  // [chunk][channels / LANES][taps, then bias][LANES]
     std::fill(parts, parts + CHUNKS * part_size, 0.0f);
-    long blocks = shape.group_blocks(), group_size = blocks * LANES;
-    long scratch_size = blocks * (2 * plane.window_size() + result_size);
-    float* scratch = arena.take(shape.threads * scratch_size);
+    long blocks = shape.group_blocks(), group_size = blocks * LANES, windows_size = blocks * plane.window_size();
+    float* scratch = arena.take(shape.threads * 2 * windows_size);
     with_kernel_size(plane.kernel, [&](auto k) {
         constexpr long K = decltype(k)::value;
 #pragma omp parallel num_threads(shape.threads)
         {
-            float* pixels = scratch + omp_get_thread_num() * scratch_size;
-            float* slopes = pixels + blocks * plane.window_size();
-            float* results = slopes + blocks * plane.window_size();
-            std::fill(pixels, results, 0.0f);
-#pragma omp for collapse(2) schedule(dynamic)
+            float* pixels = scratch + omp_get_thread_num() * 2 * windows_size;
+            float* slopes = pixels + windows_size;
+            std::fill(pixels, slopes + windows_size, 0.0f);
+#pragma omp for collapse(2) schedule(dynamic) nowait
             for (long chunk = 0; chunk < CHUNKS; chunk++)
-                for (long group = 0; group < shape.channels; group += group_size) {
-                    long end = std::min(group + group_size, shape.channels);
-                    float* part = parts + chunk * part_size + group * (taps + 1);
-                    for (long n = shape.batch * chunk / CHUNKS; n < shape.batch * (chunk + 1) / CHUNKS; n++) {
-                        long next = 0, next_slope = 0;
-                        for (long y = 0; y < plane.height; y++) {
-                            for (; dweight && next < y + plane.last(y) - plane.before; next++)
-                                copy_row(shape, plane, x, n, next, group, end, pixels);
-                            for (; next_slope < y + flipped.last(y) - flipped.before; next_slope++)
-                                for_row(shape, n, next_slope, group, end, [=](long i, long block, long at, long lanes) {
-                                    float* sum = part + (block * (taps + 1) + taps) * LANES;
-                                    Vector slope = gradient(at, group + block * LANES, lanes);
-                                    store(sum, load(sum) + slope);
-                                    store(slopes + block * plane.window_size() + flipped.slot(next_slope) +
-                                              (flipped.before + i) * LANES,
-                                          slope);
-                                });
-                            for (long c = group; c < end; c += LANES) {
-                                long block = (c - group) / LANES, window = block * plane.window_size();
-                                if (dweight)
-                                    add_filter_gradient<K>(plane, pixels + window,
-                                                           slopes + window + flipped.slot(y) + flipped.before * LANES,
-                                                           y, part + block * (taps + 1) * LANES);
-                                if (dx)
-                                    convolve_row<K>(flipped, slopes + window, filters + c * taps, y,
-                                                    results + block * result_size);
-                            }
-                            if (!dx) continue;
-                            for_row(shape, n, y, group, end, [&](long i, long block, long at, long lanes) {
-                                Vector value = load(results + block * result_size + i * LANES);
-                                store(dx + at, residual ? value + load(residual + at, lanes) : value, lanes);
-                            });
-                        }
-                    }
-                }
+                for (long group = 0; group < shape.channels; group += group_size)
+                    convolve_gradients_chunk<K>(
+                        shape, x, filters, gradient, residual, dx,
+                        dweight ? parts + chunk * part_size + group * (taps + 1) : nullptr, chunk, group,
+                        std::min(group + group_size, shape.channels), pixels, slopes);
+            streamed();
         }
     });
     if (!dweight) return;

@@ -6,6 +6,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__SSE__)
+#include <immintrin.h>
+#endif
 
 constexpr long LANES = VECTOR_BYTES / 4;
 
@@ -30,6 +33,29 @@ inline Vector load(const float* from, long n) {
 inline void store(float* to, Vector v, long n) {
     if (n >= LANES) return store(to, v);
     std::memcpy(to, &v, n * sizeof(float));
+}
+
+// Past the caches, where it can be done.
+inline void stream(float* to, Vector v, long n) {
+#if defined(__SSE__)
+    if (n >= LANES && reinterpret_cast<uintptr_t>(to) % VECTOR_BYTES == 0) {
+#if VECTOR_BYTES == 64
+        return _mm512_stream_ps(to, v);
+#elif VECTOR_BYTES == 32
+        return _mm256_stream_ps(to, v);
+#else
+        return _mm_stream_ps(to, v);
+#endif
+    }
+#endif
+    store(to, v, n);
+}
+
+// Makes what was streamed visible to other threads.
+inline void streamed() {
+#if defined(__SSE__)
+    _mm_sfence();
+#endif
 }
 
 // 2^x for x <= 0; below 2^-126 it stays there. Relative error 1e-7.
