@@ -227,9 +227,14 @@ def one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
     told = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
     for name, value in (told | {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RUN_ID": uuid.uuid4()}).items():
         monkeypatch.setenv(name, str(value))
-    torchrun._store.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
     torchrun._store.cache_clear()
+    torchrun.is_first_to_say.cache_clear()
 
 
 @pytest.mark.parametrize("words", [["sweep", "d_model=8,16"], ["evaluate", "last"], ["configs"], ["check"]])
