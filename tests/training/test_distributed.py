@@ -114,7 +114,7 @@ def test_workers_come_to_what_one_process_does(workers, options, overrides, laun
 @pytest.fixture(scope="module")
 def long_run(overrides) -> list[str]:
     """Some seconds of training, so that there is time for something to happen."""
-    return [*overrides[:-2], "train_batch_size=16", "epochs=12"]
+    return [*overrides[:-2], "train_batch_size=16", "epochs=8"]
 
 
 @pytest.fixture
@@ -213,6 +213,7 @@ def test_two_machines(overrides, launch, command, tmp_path) -> None:
     assert "job:together" in together.info["tags"]
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_once(launch, overrides, tmp_path) -> None:
     output = output_of(launch(*overrides[:2], "data.validation=2", workers=3), status=1)
     assert output.count("error: ") == 1
