@@ -64,7 +64,7 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
     from convmixer import session, together
     from convmixer.seeds import train_seeds
 
-    if quiet:
+    if quiet and torchrun.rank() == 0:  # the others say even less
         logging.getLogger("convmixer").setLevel(logging.WARNING)
     session.use_project_folder()
     given = _given(configs_class, overrides, config)

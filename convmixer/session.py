@@ -109,7 +109,7 @@ def begin(conf: Configs, quiet: bool = False, old: Run | None = None) -> dict[st
     experiment.configs(conf)
     if old:
         _continue_labml_run(old)
-    stop = StopRequest(is_patient=not conf.workers.is_alone)
+    stop = StopRequest(is_patient=torchrun.is_launched())
     with in_one_line(conf, stop, partial(_how_to_go_on, conf)), stop, experiment.start():
         return train(conf, stop, quiet, recorder, restored)
 
@@ -368,6 +368,7 @@ class Session:
             "images_per_second": trainer.images / trainer.seconds,
             "parameters": sum(p.numel() for p in conf.model.parameters()),
             "device": describe_device(trainer.device),
+            "workers": trainer.workers.count,
             "precision": str(trainer.precision).removeprefix("torch."),
             "kernels": conf.kernels_in_use.name,
             "ended": time.strftime("%Y-%m-%d %H:%M:%S"),

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from convmixer import reopening, session
 from convmixer.configs import Configs
-from convmixer.errors import UserError
+from convmixer.errors import TrainingFault, UserError
 from convmixer.tracking.runs import Run, all_runs, run
 from convmixer.training import distributed, torchrun
 from convmixer.training.distributed import Workers
@@ -91,6 +91,11 @@ def _train_as_first_decides(configs_class: type[Configs], decide: Decide, quiet:
     workers = distributed.join()
     try:
         _train(workers, configs_class, decide, quiet)
+    except Exception as error:
+        torchrun.is_first_to_say()  # before it leaves: that others then miss it is not what there is to say
+        if distributed.is_loss_of_a_worker(error):
+            raise TrainingFault("another worker ended, or did not answer, before training began") from None
+        raise
     finally:
         workers.leave()
 

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from convmixer.errors import UserError
 from convmixer.training import torchrun
 
-LOST_AFTER = timedelta(seconds=40)  # without an answer; a connection that closes, as a killed worker's, is seen at once
+LOST_AFTER = timedelta(seconds=25)  # without an answer; a connection that closes, as a killed worker's, is seen at once
 JOINING = timedelta(minutes=5)
 PREPARATION = timedelta(hours=2)  # one worker may decode a large data set while the others wait
 

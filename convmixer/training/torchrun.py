@@ -47,8 +47,9 @@ def job() -> str:
     return given if given != "none" else _store().compare_set("convmixer/job", "", uuid.uuid4().hex).decode()
 
 
+@cache
 def is_first_to_say() -> bool:
-    """Whether no worker of this start has asked before: what ends all of them is said once."""
+    """Whether this worker was the first of this start to ask: what ends all of them is said once."""
     if not is_launched():
         return True
     try:
