@@ -17,6 +17,7 @@ OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
 LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
 EXPORT_FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")
+LONGEST_LINE = 1500  # characters; names in a stranger's archive may be endless
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 
 
@@ -294,5 +295,7 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
 
 
 def _fail(kind: str, line: str, status: int) -> int:
-    print(f"{kind}: {printable(' '.join(line.split()))}", file=sys.stderr)
+    line = printable(" ".join(line.split()))
+    shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
+    print(f"{kind}: {shown}", file=sys.stderr)
     return status
