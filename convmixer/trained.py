@@ -156,6 +156,8 @@ def check_data(data: Any, name: str) -> None:
     is_right = (
         isinstance(classes, list)
         and all(isinstance(text, str) for text in classes)
+        and isinstance(data.get("name", ""), str)
+        and isinstance(data.get("train_images", 0), int)
         and [type(side) for side in shape] == [int] * 3
         and all(0 < side <= LARGEST_SIDE for side in shape)
         and len(mean) == len(std) == shape[2]
@@ -178,8 +180,9 @@ def _check_summary(summary: Any, name: str) -> None:
     if not isinstance(summary, dict):
         raise UserError(f"{name}: its summary is no mapping")
     for key, kind in SUMMARY_TYPES.items():
-        if key in summary and not isinstance(summary[key], kind):
-            raise UserError(f"{name}: {key} of its summary is {str(summary[key])[:40]!a}")
+        value = summary.get(key, kind() if isinstance(kind, type) else 0)
+        if not isinstance(value, kind) or (isinstance(value, int | float) and abs(value) > MOST_NUMBER):
+            raise UserError(f"{name}: {key} of its summary is {str(value)[:40]!a}")
 
 
 def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, Any]) -> nn.Module:
@@ -195,6 +198,7 @@ def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, 
 
 
 LARGEST_SIDE = 4096  # pixels
+MOST_NUMBER = 1e30
 BUILT_IN = {"model": "conv_mixer", "layer": "conv_mixer_layer"}
 NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")
 

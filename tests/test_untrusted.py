@@ -128,7 +128,7 @@ def test_files_are_bounded_in_size(here: Path) -> None:
         read_bytes(here / "large", 100)
     with open(here / "sparse", "wb") as file:
         file.truncate(2**40)  # which takes no room
-    with pytest.raises(UserError, match=r"has more than 17,179,869,184 bytes|out of memory"):
+    with pytest.raises(UserError, match="has more than 17,179,869,184 bytes"):
         checkpoints.load(here / "sparse")
 
 
