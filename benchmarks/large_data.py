@@ -30,7 +30,7 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parents[1]
 MEGA = 10**6  # bytes
 # A network that takes next to nothing, so that what is measured is the data.
-NETWORK = ("d_model=8", "n_layers=1", "patch_size=16", "steps=100", "data.validation=1000", "valid_batch_size=64")
+NETWORK = ("d_model=8", "n_layers=1", "patch_size=16", "steps=30", "data.validation=1000", "valid_batch_size=64")
 CHANGING = "time."  # metrics that are never the same
 
 
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--cap", type=int, default=1400, help="MB")
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
-    os.environ.setdefault("OMP_NUM_THREADS", "2")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         outcomes = measure(Path(folder), args.images, args.side, args.cap)
         for outcome in outcomes:

@@ -19,6 +19,7 @@ CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML fi
 LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
 EXPORT_FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")
 TOGETHER = {"train", "resume"}  # what several workers that torchrun starts can do
+LONGEST_LINE = 1500  # characters; names in a stranger's archive may be endless
 QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 
 
@@ -305,6 +306,8 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
 
 
 def _fail(kind: str, line: str, status: int) -> int:
+    line = printable(" ".join(line.split()))
+    shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
     if torchrun.is_first_to_say():
-        print(f"{kind}: {printable(' '.join(line.split()))}", file=sys.stderr)
+        print(f"{kind}: {shown}", file=sys.stderr)
     return status

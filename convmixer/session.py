@@ -82,7 +82,7 @@ def _built_trainer(conf: Configs) -> Trainer:
     except Exception as error:
         if not memory.is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:120]
+        said = " ".join(str(error).split())[:200]
         stays = conf.residence_in_use is None or not conf.residence_in_use.is_resident
         remedy = "give a smaller network" if stays else "data.resident=false leaves the images on disk"
         raise UserError(f"out of memory before the first update: {remedy} ({said})") from None

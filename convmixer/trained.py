@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from convmixer.errors import UserError
 from convmixer.exchange.weight_files import load_weights, usable
-from convmixer.model.interchange import check_fit
-from convmixer.model.layers import conv_mixer
+from convmixer.model.interchange import sizes_of
+from convmixer.model.layers import ACTIVATIONS, conv_mixer
 from convmixer.tracking.runs import Run, run
 from convmixer.training import checkpoints
 
@@ -119,8 +119,7 @@ def _trained(
         key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
     }
     if all(configs[part] == option for part, option in BUILT_IN.items()):
-        # Before it is built: anyone can write down sizes that fill all memory.
-        check_fit(weights, {key: _size(configs | sizes, key) for key in NUMBERS}, name)
+        _check_sizes(weights, configs | sizes, name)
     if configs_class:
         model = _own_model(name, configs_class, configs | sizes)
     else:
@@ -140,12 +139,15 @@ def _trained(
     )
 
 
-def _size(configs: Mapping[str, Any], key: str) -> Any:
-    value = configs[key]
-    expected = str if key == "activation" else int
-    if type(value) is not expected or (expected is int and not 0 < value <= MOST[key]):
-        raise ValueError(f"{key} is {str(value)[:40]}")
-    return value
+def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name: str) -> None:
+    """Before a network is built: anyone can write down sizes that fill all memory."""
+    for key, size in sizes_of(weights, name).items():
+        if configs[key] != size:
+            raise UserError(f"{name}: {key} is {str(configs[key])[:40]} in its configs, {size} in its weights")
+    if configs["activation"] not in ACTIVATIONS:
+        raise UserError(
+            f"{name}: its activation is {str(configs['activation'])[:40]}, expected {', '.join(ACTIVATIONS)}"
+        )
 
 
 def check_data(data: Any, name: str) -> None:
@@ -154,6 +156,8 @@ def check_data(data: Any, name: str) -> None:
     is_right = (
         isinstance(classes, list)
         and all(isinstance(text, str) for text in classes)
+        and isinstance(data.get("name", ""), str)
+        and isinstance(data.get("train_images", 0), int)
         and [type(side) for side in shape] == [int] * 3
         and all(0 < side <= LARGEST_SIDE for side in shape)
         and len(mean) == len(std) == shape[2]
@@ -176,8 +180,9 @@ def _check_summary(summary: Any, name: str) -> None:
     if not isinstance(summary, dict):
         raise UserError(f"{name}: its summary is no mapping")
     for key, kind in SUMMARY_TYPES.items():
-        if key in summary and not isinstance(summary[key], kind):
-            raise UserError(f"{name}: {key} of its summary is {str(summary[key])[:40]!a}")
+        value = summary.get(key, kind() if isinstance(kind, type) else 0)
+        if not isinstance(value, kind) or (isinstance(value, int | float) and abs(value) > MOST_NUMBER):
+            raise UserError(f"{name}: {key} of its summary is {str(value)[:40]!a}")
 
 
 def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, Any]) -> nn.Module:
@@ -193,10 +198,7 @@ def _own_model(name: str, configs_class: "type[Configs]", configs: Mapping[str, 
 
 
 LARGEST_SIDE = 4096  # pixels
-MOST = {  # as the keys of Configs, which need labml
-    **{"d_model": 65536, "n_layers": 1024, "kernel_size": 127, "patch_size": 512},
-    **{"n_classes": 10**6, "in_channels": 4, "activation": None},
-}
+MOST_NUMBER = 1e30
 BUILT_IN = {"model": "conv_mixer", "layer": "conv_mixer_layer"}
 NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")
 

@@ -29,14 +29,14 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise UserError(f"{path}: is no ordinary file")
-            content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+            if status.st_size > limit:
+                raise UserError(f"{path}: has more than {limit:,} bytes")
+            return file.read(status.st_size)
     except (OSError, MemoryError) as error:
         raise UserError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
-    if len(content) > limit:
-        raise UserError(f"{path}: has more than {limit:,} bytes")
-    return content
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -166,8 +166,11 @@ def _read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
 
 def _checksum(file: BinaryIO, about: str, header: Mapping[str, Any], start: int) -> str:
     checksum = zlib.crc32(about.encode())
+    size = os.fstat(file.fileno()).st_size - start
     for name in sorted(header):
         begin, end = header[name]["data_offsets"]
+        if not 0 <= begin <= end <= size:
+            raise ValueError(f"{name} is not in it")
         for offset in range(begin, end, PIECE):
             checksum = zlib.crc32(os.pread(file.fileno(), min(PIECE, end - offset), start + offset), checksum)
     return f"{checksum:08x}"

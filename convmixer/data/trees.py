@@ -106,7 +106,7 @@ class Folder:
             for entry in entries:
                 if entry.name.startswith("."):
                     continue
-                if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(self.root):
+                if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(self.root):
                     raise UserError(f"{entry.path} is a link out of {self.path}: not followed; copy it")
                 yield entry
 

@@ -107,9 +107,17 @@ def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(trained: Trained, output: Path, format_name: str, folded: bool) -> Path:
-    """Write the card of `output` and return where it is."""
+    """Write the card of `output` and return where it is.
+
+    Raises:
+        UserError: it can't be written, or what it says is not known.
+    """
     path = card_path(output)
-    write_file(path, _card(trained, output, format_name, folded).encode())
+    try:
+        card = _card(trained, output, format_name, folded)
+    except KeyError as missing:
+        raise UserError(f"{trained.name}: does not say {missing}, which stands on a model card") from None
+    write_file(path, card.encode(errors="backslashreplace"))
     return path
 
 

@@ -48,11 +48,13 @@ def check_folder(folder: Path) -> None:
     root = folder.resolve()
     for entry in _entries(root):
         if entry.is_symlink():
-            if not Path(entry.path).resolve().is_relative_to(root):
-                raise UserError(f"{folder / entry.name} is a link out of the run's folder: not followed")
+            target = Path(os.path.realpath(entry.path))  # which, unlike resolve(), takes a link to itself
+            if not target.is_relative_to(root) or not target.exists():
+                raise UserError(f"{folder / entry.name} is a link out of the run's folder or to nothing: not followed")
             continue
         mode = entry.stat(follow_symlinks=False).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        is_folder = stat.S_ISDIR(mode) and not entry.name.endswith((".yaml", ".json", ".jsonl", ".log", ".pt"))
+        if not stat.S_ISREG(mode) and not is_folder:
             raise UserError(f"{folder / entry.name} is no ordinary file")
     _check_format(folder / FORMAT_FILE)
 
