@@ -16,7 +16,7 @@ from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, INFO, LOCK, LOG, SUMMARY
+from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, INFO, LOCK, LOG, SUMMARY
 from convmixer.whole_files import clear_leftovers, write_atomically
 
 
@@ -83,7 +83,7 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, LOG, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-INFO, CONFIGS = "run.yaml", "configs.yaml"  # labml's
+INFO, CONFIGS, DIFF = "run.yaml", "configs.yaml", "source.diff"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
 SUMMARY = "summary.json"
