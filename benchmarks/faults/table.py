@@ -47,8 +47,8 @@ class Outcome:
 
 
 def add_row(table: Path, row: dict[str, str]) -> None:
-    """Put a row into the table, in place of the one of the same fault."""
-    rows = (read_rows(table) if table.exists() else {}) | {row["fault"]: row}
+    """Put a row into the table, in place of one of the same command."""
+    rows = (read_rows(table) if table.exists() else {}) | {row["command"]: row}
     with table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, row.keys(), lineterminator="\n")
         writer.writeheader()
@@ -56,17 +56,16 @@ def add_row(table: Path, row: dict[str, str]) -> None:
 
 
 def read_rows(table: Path) -> dict[str, dict[str, str]]:
-    """The rows of the table, by fault."""
+    """The rows of the table, by command."""
     with table.open(newline="", encoding="utf-8") as file:
-        return {row["fault"]: row for row in csv.DictReader(file)}
+        return {row["command"]: row for row in csv.DictReader(file)}
 
 
 def markdown(rows: Mapping[str, dict[str, str]], faults: Mapping[str, Callable]) -> str:
     """The table, as docs/faults.md shows it: in the order of `faults`, each in the first words of its docstring."""
     lines = ["| fault | tried | lost | how it ended | status | command |", "|---|---|---|---|---|---|"]
-    for name in (name for name in faults if name in rows):
-        row = rows[name]
-        what = inspect.getdoc(faults[name]).partition("\n\n")[0].replace("\n", " ").rstrip(".")
+    for row in sorted(rows.values(), key=lambda row: list(faults).index(row["fault"])):
+        what = inspect.getdoc(faults[row["fault"]]).partition("\n\n")[0].replace("\n", " ").rstrip(".")
         ended = row["ended"] + (f": `{row['message']}`" if row["message"] else "")
         command = row["command"].removeprefix("python -m benchmarks.faults ")
         lines.append(f"| {what} | {row['tried']} | {row['lost']} | {ended} | {row['status']} | `{command}` |")

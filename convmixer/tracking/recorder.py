@@ -17,7 +17,7 @@ from labml.internal.tracker.writers import Writer
 
 from convmixer.errors import UserError
 from convmixer.printable import printable
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
+from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
 from convmixer.untrusted import parse_json
 from convmixer.whole_files import clear_leftovers, write_atomically
 
@@ -85,7 +85,7 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, LOG, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""

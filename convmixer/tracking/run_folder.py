@@ -10,7 +10,7 @@ from convmixer.untrusted import parse_json, read_bytes
 
 FORMAT = 1  # of the folder; a larger one, when what an older version would read wrongly is written
 FORMAT_FILE = "format"  # holds it; the first runs have none
-INFO, CONFIGS = "run.yaml", "configs.yaml"  # labml's
+INFO, CONFIGS, DIFF = "run.yaml", "configs.yaml", "source.diff"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
 SUMMARY = "summary.json"

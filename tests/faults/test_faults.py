@@ -60,7 +60,7 @@ def try_out(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Rows]:
         command = [sys.executable, "-m", "benchmarks.faults", *map(str, arguments), "--csv", table, "--folder", folder]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=1200)
         assert ended.returncode == 0, ended.stdout + ended.stderr
-        return read_rows(table)
+        return {row["fault"]: row for row in read_rows(table).values()}
 
     return run
 
@@ -106,7 +106,7 @@ def test_nothing_is_lost_and_it_is_said_here_too(fault: str, rarely: Rows) -> No
 
 def test_each_fault_is_in_the_table_that_is_shown() -> None:
     rows = read_rows(PROJECT / "results" / "faults.csv")
-    assert rows.keys() == ALL.keys() == {"kills", *EVERYDAY, *RARELY}
-    assert int(rows["kills"]["tried"]) >= 200
+    assert {row["fault"] for row in rows.values()} == ALL.keys() == {"kills", *EVERYDAY, *RARELY}
+    assert sum(int(row["tried"]) for row in rows.values() if row["fault"] == "kills") >= 200
     assert {row["lost"] for row in rows.values()} == {"nothing"}
     assert markdown(rows, ALL) in (PROJECT / "docs" / "faults.md").read_text()
