@@ -44,8 +44,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     content = read_bytes(path, MOST_BYTES)
     trailer = _COMMENT_LENGTH.size + _DIGEST_BYTES
-    archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(archive).hexdigest().encode() != digest:
+    digest = hashlib.sha256(content[:-trailer]).hexdigest().encode()
+    if content[-trailer:] != _COMMENT_LENGTH.pack(_DIGEST_BYTES) + digest:
         raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
     try:
         state = load_plain(content)
