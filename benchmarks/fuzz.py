@@ -176,7 +176,7 @@ def sample(name: str) -> bytes:
     return (SAMPLE / name).read_bytes()
 
 
-def _small_trainer() -> Trainer:
+def small_trainer() -> Trainer:
     """Of the network of the samples."""
     images = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
     split = Split(images, torch.arange(8) % 2)
@@ -192,7 +192,7 @@ def _small_trainer() -> Trainer:
 @cache
 def _own_state() -> bytes:
     """What such a trainer saves after an update."""
-    trainer = _small_trainer()
+    trainer = small_trainer()
     trainer.train_step(next(trainer.train.epoch()))
     buffer = io.BytesIO()
     torch.save(trainer.state_dict() | {"total_steps": 10}, buffer)
@@ -229,7 +229,7 @@ def checkpoint(folder: Path, chance: random.Random) -> None:
         state = torch.load(io.BytesIO(_own_state()), weights_only=True)
         checkpoints.save(path, as_state(spoil_tree(state, chance, odd_tensors())))
     state = checkpoints.load(path)
-    trainer = _small_trainer()
+    trainer = small_trainer()
     trainer.load_state_dict(state)
     trainer.train_step(next(trainer.train.epoch()))
 

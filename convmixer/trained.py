@@ -170,7 +170,7 @@ def check_data(data: Any, name: str) -> None:
 # What a model card and the tables take from a summary, with how it ended.
 SUMMARY_TYPES = {
     **dict.fromkeys(("name", "data", "recipe", "weights", "device", "precision"), str),
-    **dict.fromkeys(("accuracy.test", "accuracy.valid", "loss.test", "loss.valid", "epochs", "seconds"), int | float),
+    **dict.fromkeys(("accuracy.test", "accuracy.valid", "epochs", "seconds"), int | float),
     **dict.fromkeys(("test_images", "parameters", "steps", "images"), int),
     **dict.fromkeys(("versions", "configs"), dict),
 }

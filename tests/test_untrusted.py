@@ -1,6 +1,7 @@
 """Files from a stranger can crash nothing but their own command, and run no code."""
 
 import io
+import json
 import os
 import random
 import shutil
@@ -14,7 +15,11 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.fuzz import SAMPLE, TARGETS, Touch, attempt, fuzzing_room, nested
+from convmixer.data import cache
+from convmixer.data.images import labelled_images
+from convmixer.data.splits import Split, measured
 from convmixer.errors import UserError
+from convmixer.inference.figures import confusion_figure
 from convmixer.plain_pickles import NotPlain, load_plain
 from convmixer.printable import printable
 from convmixer.tracking.dashboard.follower import Follower
@@ -180,6 +185,42 @@ def test_a_postscript_file_that_is_called_a_picture_is_no_image(here: Path, refu
     (here / "images" / "airplane" / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
     weights = str(SAMPLE.parents[2] / "weights" / "small-cifar10-jpeg.safetensors")
     assert "1.png is not an image" in refusal(["evaluate", weights, "--data", "images"])
+
+
+def test_a_link_to_itself_is_refused(ended: Path, here: Path, refusal) -> None:
+    (ended / "console.log").unlink()
+    (ended / "console.log").symlink_to("console.log")
+    assert "is a link out of the run's folder or to nothing" in refusal(["evaluate", "ended"])
+    (here / "images" / "airplane").mkdir(parents=True)
+    (here / "images" / "airplane" / "1.png").symlink_to("1.png")
+    with pytest.raises(UserError, match=r"1\.png cannot be read"):
+        labelled_images(here / "images", ("airplane", "ship"), (8, 8, 3))
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused(ended: Path, refusal) -> None:
+    (ended / "log.jsonl").unlink()
+    (ended / "log.jsonl").mkdir()
+    assert "log.jsonl is no ordinary file" in refusal(["evaluate", "ended"])
+
+
+def test_names_are_no_formulas_of_matplotlib() -> None:
+    classes = ("$\\frac$", "a$b")
+    confusion_figure(torch.ones(2, 2), classes, "on $\\frac$").savefig(io.BytesIO())
+
+
+def test_a_cache_whose_header_points_nowhere_is_made_again(here: Path) -> None:
+    """Its checksum would be that of nothing, for ever."""
+    images = torch.zeros(4, 2, 2, 3, dtype=torch.uint8)
+    split = Split(images, torch.tensor([0, 1, 0, 1]))
+    cache.save(here, "one", "source", measured("pets", ("cat", "dog"), split, split))
+    (file,) = here.iterdir()
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["test.images"]["data_offsets"] = [0, 2**63]
+    text = json.dumps(header).encode()
+    file.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+    assert cache.load(here, "pets", "one") is None
 
 
 def test_a_sound_run_is_sound(ended: Path) -> None:

@@ -52,7 +52,10 @@ def check_folder(folder: Path) -> None:
             if not target.is_relative_to(root) or not target.exists():
                 raise UserError(f"{folder / entry.name} is a link out of the run's folder or to nothing: not followed")
             continue
-        mode = entry.stat(follow_symlinks=False).st_mode
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:
+            continue  # it was written aside by the process that trains, and has got its name since
         is_folder = stat.S_ISDIR(mode) and not entry.name.endswith((".yaml", ".json", ".jsonl", ".log", ".pt"))
         if not stat.S_ISREG(mode) and not is_folder:
             raise UserError(f"{folder / entry.name} is no ordinary file")

@@ -57,8 +57,8 @@ def load(path: Path) -> dict[str, Any]:
         is_lost = isinstance(error.__cause__, OSError) and error.__cause__.errno in (errno.ENOENT, errno.EIO)
         raise (Damaged if is_lost else UserError)(str(error)) from None
     trailer = _COMMENT_LENGTH.size + _DIGEST_BYTES
-    archive, digest = content[:-trailer], content[-_DIGEST_BYTES:]
-    if hashlib.sha256(archive).hexdigest().encode() != digest:
+    digest = hashlib.sha256(content[:-trailer]).hexdigest().encode()
+    if content[-trailer:] != _COMMENT_LENGTH.pack(_DIGEST_BYTES) + digest:
         raise Damaged(f"{path}: the checkpoint is damaged (its SHA-256 does not match)")
     try:
         state = load_plain(content)

@@ -78,3 +78,12 @@ def test_a_disk_that_fills_leaves_the_file_that_was_there(file: Path) -> None:
     assert ended.returncode == 7
     assert file.read_bytes() == before
     assert [f.name for f in file.parent.iterdir()] == ["last.pt"]
+
+
+def test_every_bit_of_the_end_counts(file: Path) -> None:
+    """The checksum's own length too, which stands between what it is of and the checksum."""
+    whole = file.read_bytes()
+    for place in range(len(whole) - 66, len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="the checkpoint is damaged"):
+            checkpoints.load(file)
