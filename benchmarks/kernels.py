@@ -167,9 +167,11 @@ def compare(operation: Operation, against: str, rounds: int, peak: float) -> Res
 
 def all_operations(compiled: bool) -> Iterator[Operation]:
     for shape in PLANES:
+        torch.compiler.reset()  # nothing is left of other shapes: neither their number nor sizes that may vary
         yield from convolutions(compiled, *shape)
         yield layer(compiled, *shape)
     for each in NETWORKS:
+        torch.compiler.reset()
         yield network(compiled, *each)
 
 

@@ -29,7 +29,7 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
 
     Args:
         kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch:
-            what Triton's kernels gain there was not measured yet.
+            Triton's kernels were tested in its interpreter, but never run on one yet.
 
     Raises:
         UserError: native is asked for, and can't be had.
@@ -43,7 +43,7 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
 
 def _native_path(kernels: str, device: torch.device, precision: torch.dtype) -> Path:
     if device.type == "cuda" and kernels == "native" and triton_is_available():
-        return Path("native (Triton)", "depth-wise convolution alone")
+        return Path("native (Triton)", "never run on a GPU before: compare with kernels=torch")
     try:
         name = str(precision).removeprefix("torch.")
         if device.type != "cpu" or precision is not torch.float32:

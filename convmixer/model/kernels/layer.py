@@ -1,6 +1,7 @@
-"""A whole ConvMixer layer in C++: GELU, BatchNorm's sums and the residual in the passes that touch the data anyway.
+"""A whole ConvMixer layer in C++, or on CUDA in Triton.
 
-Its plain reference is `ConvMixerLayer.forward`. native/layer.cpp has the equations.
+GELU, BatchNorm's sums and the residual are in the passes that touch the data anyway. Its plain reference is
+`ConvMixerLayer.forward`. native/layer.cpp has the equations.
 """
 
 import ctypes
@@ -21,17 +22,23 @@ PARTS = ("depth_wise_conv", "act1", "norm1", "point_wise_conv", "act2", "norm2")
 def layer_fits(layer: "ConvMixerLayer", x: Tensor) -> bool:
     """Whether `layer_forward` computes just what the layer's own modules would.
 
-    It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
-    gradients: where these are wanted, the modules do the work.
+    It does for float32 on the CPU, 16 and 32 bits on CUDA, GELU, and modules as they were built, without hooks. In
+    evaluation it makes no gradients: where these are wanted, the modules do the work.
     """
     modules = [getattr(layer, name) for name in PARTS]
     return (
-        x.device.type == "cpu"
-        and is_native(x, layer.depth_wise_conv.weight)
+        is_native(_autocast(x), _autocast(layer.depth_wise_conv.weight))
         and all(_is_plain(module, layer.training) for module in modules)
         and layer.point_wise_conv.weight.shape == (x.shape[1], x.shape[1], 1, 1)
         and (x.numel() > x.shape[1] if layer.training else not _wants_gradients(layer, x))
     )
+
+
+def _autocast(tensor: Tensor) -> Tensor:
+    """As autocast hands it to a convolution on CUDA. On the CPU `is_native` leaves autocast to PyTorch."""
+    if tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        return tensor.to(torch.get_autocast_dtype("cuda"))
+    return tensor
 
 
 def _is_plain(module: nn.Module, training: bool) -> bool:
@@ -53,11 +60,9 @@ def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
 def layer_forward(layer: "ConvMixerLayer", x: Tensor) -> Tensor:
     """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
     norms = (layer.norm1, layer.norm2)
-    weights = [
-        parameter
-        for part in (layer.depth_wise_conv, layer.norm1, layer.point_wise_conv, layer.norm2)
-        for parameter in (part.weight, part.bias)
-    ]
+    x, weights = _autocast(x), []
+    for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
+        weights += [_autocast(convolution.weight), _autocast(convolution.bias), norm.weight, norm.bias]
     epsilons = [norm.eps for norm in norms]
     if not layer.training:
         running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
@@ -108,6 +113,13 @@ def _layer_evaluate(x: Tensor, weights: list[Tensor], running: list[Tensor], eps
     return out
 
 
+@_layer_evaluate.register_kernel("cuda")
+def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
+    from convmixer.model.kernels import triton_layer
+
+    return triton_layer.evaluate(x, weights, running, epsilons)
+
+
 @_layer_evaluate.register_fake
 def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
     return like(x)
@@ -141,8 +153,16 @@ def _layer_train(
 
 
 def _outputs(x: Tensor) -> Outputs:
-    statistics = [x.new_empty(x.shape[1]) for _ in range(4)]
+    statistics = [x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(4)]
     return like(x), *statistics, *(like(x) for _ in range(5))
+
+
+@_layer_train.register_kernel("cuda")
+def _(x: Tensor, *weights_and_epsilons: object) -> Outputs:
+    from convmixer.model.kernels import triton_layer
+
+    *weights, epsilons = weights_and_epsilons
+    return triton_layer.train(x, weights, epsilons)
 
 
 @_layer_train.register_fake
@@ -167,6 +187,13 @@ def _layer_backward(
     stages = _stages(weights, statistics, epsilons)
     call("layer_backward", ctypes.byref(shape), *stages, *map(pointer, (gradient, x, *saved, dz, dx)), *into)
     return [dx, *gradients]
+
+
+@_layer_backward.register_kernel("cuda")
+def _(gradient: Tensor, x: Tensor, *others: object) -> list[Tensor]:
+    from convmixer.model.kernels import triton_layer
+
+    return triton_layer.backward(gradient, x, *others)
 
 
 @_layer_backward.register_fake

@@ -1,6 +1,8 @@
 """Depth-wise convolution and its gradients in Triton: channels_last; float32, bfloat16, float16; sums in float32.
 
-Not measured yet: no GPU was at hand. Tested in Triton's interpreter (`TRITON_INTERPRET=1`), on the CPU.
+`forward_gelu` and `residual` are for the whole layer in triton_layer.py.
+
+Never run on a GPU yet: none was at hand. Tested in Triton's interpreter (`TRITON_INTERPRET=1`), on the CPU.
 """
 
 import torch
@@ -16,11 +18,32 @@ CHUNKS = 32  # parts of the batch's rows whose sums are made apart, for the filt
 
 
 @triton.jit
+def gelu(a):
+    """GELU and its derivative."""
+    below = 0.5 * (1.0 + tl.math.erf(a * 0.7071067811865476))
+    return a * below, below + a * tl.exp(-0.5 * a * a) * 0.3989422804014327
+
+
+@triton.jit
+def store_moments(value, there, moments, block, channels, c):
+    """Mean, and sum of squared distances from it, of a block's rows; moments [blocks, 2, channels]."""
+    n = tl.sum(there.to(tl.float32), axis=0)
+    mean = tl.sum(tl.where(there[:, None], value, 0.0), axis=0) / n
+    distance = tl.where(there[:, None], value - mean[None, :], 0.0)
+    tl.store(moments + 2 * block * channels + c, mean, mask=c < channels)
+    tl.store(moments + (2 * block + 1) * channels + c, tl.sum(distance * distance, axis=0), mask=c < channels)
+
+
+@triton.jit
 def _convolve(
-    x, taps, bias, out, height, width, channels, before,
-    KERNEL: tl.constexpr, HAS_BIAS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    x, taps, bias, residual, out, slope, moments, height, width, channels, before,
+    KERNEL: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, GELU: tl.constexpr,
+    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """Some pixels of a row of an image [height, width, channels]; taps [KERNEL * KERNEL, channels]."""
+    """Some pixels of a row of an image [height, width, channels]; taps [KERNEL * KERNEL, channels].
+
+    With GELU that of the result is written to `out`, the derivative to `slope`, and moments as in `store_moments`.
+    """
     row = tl.program_id(0)  # of all images' rows
     y = row % height
     columns = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
@@ -39,7 +62,15 @@ def _convolve(
     if HAS_BIAS:
         total += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
     places = (row.to(tl.int64) * width + columns[:, None]) * channels + c[None, :]
-    tl.store(out + places, total.to(out.dtype.element_ty), mask=(columns < width)[:, None] & (c < channels)[None, :])
+    mask = (columns < width)[:, None] & (c < channels)[None, :]
+    if HAS_RESIDUAL:
+        total += tl.load(residual + places, mask=mask, other=0.0).to(tl.float32)
+    if GELU:
+        total, derivative = gelu(total)
+        tl.store(slope + places, derivative.to(slope.dtype.element_ty), mask=mask)
+        block = row * tl.num_programs(1) + tl.program_id(1)
+        store_moments(total, columns < width, moments, block, channels, c)
+    tl.store(out + places, total.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -71,23 +102,44 @@ def _filter_gradient(
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x [batch, channels, height, width], weight [channels, 1, k, k], bias [channels] -> like x."""
-    kernel = weight.shape[-1]
-    return _launch_convolve(in_order(x), weight.flatten(1).t().contiguous(), bias, kernel, (kernel - 1) // 2)
+    return _convolved(in_order(x), weight, bias)
 
 
-def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of x: the same convolution, with filters turned by half a turn."""
-    kernel = weight.shape[-1]
-    return _launch_convolve(in_order(gradient), weight.flatten(1).flip(1).t().contiguous(), None, kernel, kernel // 2)
-
-
-def _launch_convolve(x: Tensor, taps: Tensor, bias: Tensor | None, kernel: int, before: int) -> Tensor:
+def forward_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """GELU of `forward`, its derivative there, and its moments, [blocks, 2, channels], of blocks of [blocks] pixels."""
     batch, channels, height, width = x.shape
-    out = like(x)
+    parts = triton.cdiv(width, PIXELS)
+    slope, moments = like(x), torch.empty(batch * height * parts, 2, channels, device=x.device)
+    value = _convolved(in_order(x), weight, bias, slope=slope, moments=moments)
+    sizes = torch.full((batch * height, parts), PIXELS, device=x.device)
+    sizes[:, -1] = width - (parts - 1) * PIXELS
+    return value, slope, moments, sizes.flatten()
+
+
+def input_gradient(gradient: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
+    """The gradient of x: the same convolution, with filters turned by half a turn. `residual` is added."""
+    kernel = weight.shape[-1]
+    return _convolved(in_order(gradient), weight.flip(2, 3), None, before=kernel // 2, residual=residual)
+
+
+def _convolved(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    before: int | None = None,
+    residual: Tensor | None = None,
+    slope: Tensor | None = None,
+    moments: Tensor | None = None,
+) -> Tensor:
+    batch, channels, height, width = x.shape
+    out, kernel = like(x), weight.shape[-1]
+    before = (kernel - 1) // 2 if before is None else before
     if x.numel():
+        taps = weight.flatten(1).t().contiguous()
         grid = (batch * height, triton.cdiv(width, PIXELS), triton.cdiv(channels, CHANNELS))
-        sizes = (height, width, channels, before, kernel, bias is not None, PIXELS, CHANNELS)
-        _convolve[grid](x, taps, bias, out, *sizes)
+        has = (bias is not None, residual is not None, slope is not None)
+        sizes = (height, width, channels, before, kernel, *has, PIXELS, CHANNELS)
+        _convolve[grid](x, taps, bias, residual, out, slope, moments, *sizes)
     return out
 
 

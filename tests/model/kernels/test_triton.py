@@ -35,9 +35,50 @@ print("all compared")
 """
 
 
-def compare(shapes: list[tuple[int, ...]]) -> None:
+# Of a tensor's numbers the error is relative to its norm, or for sums that may cancel to that of its terms.
+COMPARE_LAYERS = """
+import copy
+import torch
+from convmixer.model.kernels import triton_layer as kernels
+from convmixer.model.layers import ConvMixerLayer
+
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)):
+    for batch, channels, height, width, kernel in SHAPES:
+        torch.manual_seed(0)
+        layer = ConvMixerLayer(channels, kernel)
+        for norm in (layer.norm1, layer.norm2):
+            torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+        convolutions, norms = (layer.depth_wise_conv, layer.point_wise_conv), (layer.norm1, layer.norm2)
+        for convolution in convolutions:
+            convolution.to(dtype)
+        weights = [p for c, n in zip(convolutions, norms) for p in (c.weight, c.bias, n.weight, n.bias)]
+        x, slope = (torch.randn(batch, channels, height, width).to(dtype) for _ in range(2))
+        with torch.no_grad():
+            out, *rest = kernels.train(x, weights, [1e-5, 1e-5])
+            found = [out, *kernels.backward(slope, x, weights, rest[:4], rest[4:], [1e-5, 1e-5])]
+        exact_layer, exact_x = copy.deepcopy(layer).double(), x.double().requires_grad_()
+        exact_out = exact_layer(exact_x)
+        parts = [*exact_layer.depth_wise_conv.parameters(), *exact_layer.norm1.parameters()]
+        parts += [*exact_layer.point_wise_conv.parameters(), *exact_layer.norm2.parameters()]
+        exact = [exact_out.detach(), *torch.autograd.grad(exact_out, [exact_x, *parts], slope.double())]
+        floor = max(e.square().mean() for e in (exact[2], exact[6])).sqrt()
+        for name, a, b in zip(range(10), found, exact, strict=True):
+            assert a.shape == b.shape and a.dtype == (dtype if name in (0, 1, 2, 3, 6, 7) else torch.float32), name
+            size = b.norm() if b.dim() > 1 else max(b.norm(), floor * b.numel() ** 0.5)
+            error = (a - b).norm() / size
+            assert error <= tolerance, (name, dtype, error)
+        layer.eval(), exact_layer.load_state_dict(layer.state_dict()), exact_layer.eval()
+        with torch.no_grad():
+            running = [s for norm in norms for s in (norm.running_mean, norm.running_var)]
+            out, expected = kernels.evaluate(x, weights, running, [1e-5, 1e-5]), exact_layer(x.double())
+        assert (out - expected).norm() / expected.norm() <= tolerance
+print("all compared")
+"""
+
+
+def compare(shapes: list[tuple[int, ...]], program: str = COMPARE) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", COMPARE.replace("SHAPES", repr(shapes))],
+        [sys.executable, "-c", program.replace("SHAPES", repr(shapes))],
         cwd=PROJECT,
         env=os.environ | {"TRITON_INTERPRET": "1"},
         capture_output=True,
@@ -48,6 +89,15 @@ def compare(shapes: list[tuple[int, ...]]) -> None:
 
 def test_odd_numbers_of_channels_and_pixels_and_an_empty_batch() -> None:
     compare([(2, 5, 2, 3, 3), (0, 3, 4, 4, 3)])
+
+
+def test_a_layer_forward_backward_and_in_evaluation() -> None:
+    compare([(3, 5, 3, 4, 3)], COMPARE_LAYERS)
+
+
+@pytest.mark.slow
+def test_layers_of_more_channels_and_pixels_than_a_program_takes() -> None:
+    compare([(2, 70, 4, 18, 4), (1, 8, 8, 8, 15)], COMPARE_LAYERS)
 
 
 @pytest.mark.slow
