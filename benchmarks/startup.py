@@ -19,7 +19,8 @@ import json, sys, time
 marks = [("Python itself", time.time())]
 def mark(name): marks.append((name, time.time()))
 import torch; mark("import torch")
-from convmixer import session; from convmixer.cli import _given; from convmixer.configs import Configs
+from convmixer import session; from convmixer.recorded_training import RecordedTraining
+from convmixer.cli import _given; from convmixer.configs import Configs
 mark("import the rest")
 session.use_project_folder()
 conf = Configs(); conf.override(_given(Configs, sys.argv[1:], None)); mark("overrides")
@@ -28,7 +29,7 @@ conf.optimizer; mark("model and optimizer")
 session.prepare(conf); mark("batches and checks")
 class Stop(Exception): pass
 def stop(self, trainer): mark("run folder and first update"); raise Stop
-session.Session.stepped = stop
+RecordedTraining.stepped = stop
 try: session.begin(conf, quiet=True)
 except Stop: pass
 print(json.dumps(marks))

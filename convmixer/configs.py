@@ -16,6 +16,7 @@ import torch
 from labml.configs import BaseConfigs, hyperparams, option
 from torch import nn
 
+from convmixer.batch_sizes import batch_norm_is_spread, batch_size, images_at_once, size_factor
 from convmixer.config_groups import AugmentConfigs, CheckpointConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
 from convmixer.data import datasets
 from convmixer.data.augmentation import Augmentation
@@ -303,42 +304,6 @@ def _is_resident(c: Configs) -> bool:
     return c.residence_in_use is None or c.residence_in_use.is_resident
 
 
-def batch_size(c: Configs) -> int:
-    """Images in an update, of all workers."""
-    return c.train_batch_size * _size_factor(c)
-
-
-def images_at_once(c: Configs) -> int | None:
-    """How many of these go through the network at once, where it is not all of them."""
-    return c.micro_batch_size and c.micro_batch_size * _size_factor(c)
-
-
-def _size_factor(c: Configs) -> int:
-    return c.workers.count if c.batch_per_worker else 1
-
-
-SMALL_BATCH = 128  # what the paper and the recipes train with at least
-
-
-def batch_norm_is_spread(c: Configs) -> bool:
-    """Whether BatchNorm sees the images of all workers.
-
-    By default where a worker has fewer than `SMALL_BATCH` images at once, or none of an epoch's last batch.
-    """
-    if c.workers.is_alone or c.batch_norm_over != "auto":
-        return not c.workers.is_alone and c.batch_norm_over == "batch"
-    at_once = images_at_once(c) or batch_size(c)
-    return at_once < SMALL_BATCH * c.workers.count or some_have_none(c)
-
-
-def some_have_none(c: Configs) -> bool:
-    """Whether there is a time when a worker has no image to put through the network."""
-    n, whole = len(c.train_split.labels), batch_size(c)
-    at_once = images_at_once(c) or whole
-    least = {min(n, whole) % at_once or at_once, n % whole % at_once or at_once}
-    return min(least) < c.workers.count
-
-
 def _total_steps(c: Configs, steps_per_epoch: int) -> int:
     """0 where `minutes` are still to be measured into `steps`."""
     if c._values["steps"] is not None:
@@ -373,7 +338,7 @@ def _kernels(c: Configs, device: torch.device, precision: torch.dtype) -> Path:
 def _scaled_optimizer(c: Configs) -> torch.optim.Optimizer:
     """The learning rates are for `train_batch_size` images; linear scaling: Goyal et al. (arXiv 1706.02677)."""
     for group in c.optimizer.param_groups:
-        group["lr"] *= _size_factor(c)
+        group["lr"] *= size_factor(c)
     return c.optimizer
 
 

@@ -1,6 +1,7 @@
 """What values must agree on with each other and with the data: checked after both are known, before a run begins."""
 
-from convmixer.configs import Configs, batch_size, some_have_none
+from convmixer.batch_sizes import batch_size, some_have_none
+from convmixer.configs import Configs
 from convmixer.data.augmentation import MIXING, OPERATIONS
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError

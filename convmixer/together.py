@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from convmixer import reopening, session
 from convmixer.configs import Configs
+from convmixer.endings import in_one_line
 from convmixer.errors import TrainingFault, UserError
 from convmixer.tracking.runs import Run, all_runs, run
 from convmixer.training import distributed, torchrun
@@ -138,7 +139,7 @@ def _follow(conf: Configs) -> None:
         command = f"{torchrun.launcher()} {session.script().name} resume {uuid}"
         return f"go on from the last checkpoint, where there is one, with: {command}"
 
-    with session.in_one_line(conf, stop, how_to_go_on), stop:
+    with in_one_line(conf, stop, how_to_go_on), stop:
         if state:
             conf.trainer.load_state_dict(state)
             conf.trainer.total_steps = state["total_steps"]

@@ -25,7 +25,7 @@ from convmixer.inference.report import measure, report
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
 from convmixer.reopening import check_changes, reopen
-from convmixer.session import versions
+from convmixer.summary import versions
 from convmixer.tracking.runs import run
 from convmixer.trained import Trained, open_trained
 from convmixer.training.hardware import describe_device
