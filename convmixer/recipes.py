@@ -98,7 +98,7 @@ def fast() -> dict[str, Any]:
         "n_layers": 8,
         "kernel_size": 5,
         "patch_size": 2,
-        "starts": ["whitening"],
+        "starts": ["whitening", "covariance"],
         "epochs": 30,
         "train_batch_size": 512,
         "data.validation": 0,
