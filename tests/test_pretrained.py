@@ -69,7 +69,13 @@ def test_the_same_classes_keep_their_head_and_a_resumed_run_needs_the_file_no_mo
     call("export", "last", "--output", "first.safetensors")
     accuracy = run("last", tmp_path / "logs").summary["accuracy.test"]
     overrides = [o for o in tiny_run_overrides if not o.startswith("epochs")]
-    second = [*overrides, "pretrained=first.safetensors", "optimizer.learning_rate=1e-9", "steps=1000"]
+    second = [
+        *overrides,
+        "pretrained=first.safetensors",
+        "optimizer.optimizer=AdamW",
+        "optimizer.learning_rate=1e-9",
+        "steps=1000",
+    ]
     before = metrics_saved(tmp_path / "logs")
     process = start(*second)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > before + 5, process)

@@ -284,7 +284,12 @@ def test_runs_are_listed(command, tiny_run_overrides) -> None:
 def test_check_overfits_one_batch_or_says_why_not(command, tiny_run_overrides) -> None:
     learned = command("check", *tiny_run_overrides).stdout
     assert re.search(r"^ok: one batch of 32 images is learned after \d+ updates", learned, re.MULTILINE)
-    ended = command("check", *tiny_run_overrides, "optimizer.learning_rate=1e-9", status=1)
+    ended = command(
+        "check",
+        *tiny_run_overrides,
+        *(f"optimizer.{name}=1e-9" for name in ("learning_rate", "muon_learning_rate")),
+        status=1,
+    )
     assert "it does not fall" in ended.stderr
 
 
