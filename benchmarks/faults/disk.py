@@ -58,7 +58,7 @@ def full(lab: Lab, n: int, seed: int) -> Outcome:
 
 def _what(line: str) -> str:
     """The file that did not fit, by what it is."""
-    return plain_name(line.split("the disk is full (")[1].split(")")[0])
+    return plain_name(line.split("the disk is full (")[1].split(")")[0]) or "a file that was not named"
 
 
 def read_only(lab: Lab, n: int, seed: int) -> Outcome:

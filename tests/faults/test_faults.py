@@ -40,7 +40,7 @@ RARELY = {
     "sigterm": ("143", "interrupted: stopped; go on from the last checkpoint with: python experiment.py resume"),
     "ctrl-c": ("130", "interrupted: stopped; go on from the last checkpoint with: python experiment.py resume"),
     "nohup": ("0", ""),
-    "out-of-memory": ("1", "error: out of memory: micro_batch_size=2 does not fit"),
+    "out-of-memory": ("1", "error: out of memory: "),
 }
 NEEDS_MOUNT = {"full-disk", "read-only"}
 
