@@ -63,11 +63,12 @@ def test_an_old_run_is_resumed_to_its_end(sample: Path, command) -> None:
     assert (folder / FORMAT_FILE).read_text() == f"{FORMAT}\n"  # what was written now is of this version
 
 
-def test_an_old_run_is_evaluated_and_exported(sample: Path, command) -> None:
+def test_an_old_run_is_evaluated_and_exported(sample: Path, command, call, monkeypatch) -> None:
     before = json.loads((sample / "logs" / "sample" / "ended" / "summary.json").read_text())
     now = json.loads(command("evaluate", "ended", "--json", "-").stdout)
     assert now["top_1"]["accuracy"] == pytest.approx(before["accuracy.test"], abs=1e-6)
-    command("export", "ended", "--output", "again.safetensors")
+    monkeypatch.chdir(sample)
+    call("export", "ended", "--output", "again.safetensors")
     assert from_file(sample / "again.safetensors").summary["accuracy.test"] == before["accuracy.test"]
 
 

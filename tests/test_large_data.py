@@ -16,6 +16,7 @@ def images(tmp_path: Path) -> list[str]:
     return [*data, "d_model=8", "n_layers=1", "train_batch_size=32", "epochs=2", "augment.ops=[translate,mixup]"]
 
 
+@pytest.mark.slow
 def test_on_disk_or_in_memory_a_run_ends_with_the_same_bits(command, images, tmp_path) -> None:
     said = command(*images, "name=disk", "data.resident=false").stdout
     assert "images  stay on disk: as data.resident says" in said

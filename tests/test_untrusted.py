@@ -231,6 +231,12 @@ def test_the_dashboard_shows_the_runs_beside_a_hostile_one(ended: Path, here: Pa
     hostile = Path(shutil.copytree(ended, ended.with_name("hostile")))
     (hostile / "log.jsonl").unlink()
     (hostile / "log.jsonl").symlink_to("/etc/passwd")
+    odd = Path(shutil.copytree(ended, ended.with_name("odd")))
+    configs = yaml.safe_load((odd / "configs.yaml").read_text())
+    configs["layer"]["options"] = 3
+    (odd / "configs.yaml").write_text(yaml.safe_dump(configs))
     follower = Follower(here / "logs", Store(here / "index.sqlite"))
     follower.look()
-    assert list(follower.runs) == ["ended"]
+    assert sorted(follower.runs) == ["ended", "odd"]
+    assert all(followed.read_configs() for followed in follower.runs.values())
+    assert follower.runs["ended"].configs and not follower.runs["odd"].configs

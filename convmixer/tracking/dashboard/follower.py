@@ -118,7 +118,7 @@ class FollowedRun:
         try:
             configs = _plain(Run(self.folder).labml_configs)
             self.configs = {key: _as_shown(item) for key, item in configs.items() if isinstance(item, dict)}
-        except UserError:
+        except (UserError, *NONSENSE):
             self.configs = {}
             return True
         value = {"files": self._index_state(), "info": self.info, "configs": self.configs}
