@@ -274,7 +274,7 @@ class _Echo(logging.Handler):
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 a run failed, 2 wrong input, 130 and 143 stopped by a signal.
+    """Run the command line and exit: 0 done, 1 a run failed, 2 wrong input, 129, 130 and 143 stopped by a signal.
 
     Args:
         configs_class: a subclass of `convmixer.configs.Configs` with parts of your own; that class itself by default.

@@ -48,10 +48,9 @@ def test_notebooks_are_committed_without_outputs() -> None:
 
 
 def test_monitor_shows_the_last_sweep(command, tiny_run_overrides, tmp_path) -> None:
-    narrow = [o for o in tiny_run_overrides if not o.startswith(("d_model", "epochs"))]
-    command(
-        "sweep", *narrow, "epochs=1", "d_model=4,8", "kernel_size=3,5", "--trials", "3", "--jobs", "2", "--name", "try"
-    )
+    short = [o for o in tiny_run_overrides if not o.startswith("epochs")]
+    rates = ["optimizer.optimizer=AdamW", "starts=[]", "optimizer.learning_rate=1e-6,1e-2"]  # which differ in the end
+    command("sweep", *short, "epochs=1", *rates, "--sampler", "grid", "--trials", "2", "--jobs", "2", "--name", "try")
     shown = outputs(executed("monitor", {}, tmp_path))
     assert "complete" in shown and "there is no sweep" not in shown
     assert shown.count("image/png") == 4  # curves twice, importances, history

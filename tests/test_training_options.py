@@ -57,7 +57,7 @@ def test_killed_and_resumed_with_all_options_on(start, command, all_options, tmp
 def test_options_at_their_neutral_values_change_no_bit(command, tiny_run_overrides, tmp_path) -> None:
     command(*tiny_run_overrides)
     plain = only_run(tmp_path)
-    neutral = ("ema=none", "stochastic_depth=0", "starts=[]", "batch_norm_momentum=0.1", "micro_batch_size=32")
+    neutral = ("ema=none", "stochastic_depth=0", "batch_norm_momentum=0.1", "micro_batch_size=32")
     command(*tiny_run_overrides, *neutral, "optimizer.norm_bias_factor=1")
     assert_same_result(run("last", tmp_path / "logs"), plain)
 

@@ -125,7 +125,7 @@ def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
         seen += chunk
     assert process.wait() == 0
     assert "━".encode() in seen and b"test accuracy" in seen
-    assert re.search(rb"epoch \d+/60  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
+    assert re.search(rb"epoch \d+/150  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
 
 
 def _read(terminal: int) -> bytes:
@@ -149,7 +149,7 @@ def test_the_same_command_twice_gives_the_same_bits(command, tiny_run_overrides,
 def long_run_overrides(tiny_run_overrides) -> list[str]:
     """Overrides under which there is time to stop a run."""
     return [o for o in tiny_run_overrides if not o.startswith(("epochs", "train_batch_size"))] + [
-        "epochs=60",
+        "epochs=150",
         "train_batch_size=16",
     ]
 

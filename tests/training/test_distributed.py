@@ -100,7 +100,13 @@ def assert_near(ours: Run, theirs: Run, most: float = 1e-5) -> None:
     assert ours.summary["accuracy.test"] == pytest.approx(theirs.summary["accuracy.test"], abs=0.02)
 
 
-@pytest.mark.parametrize(("workers", "options"), [(2, []), (3, EVERYTHING)], ids=["2 workers", "3, all options"])
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    [
+        pytest.param(2, ["starts=[]"], id="2 workers"),
+        pytest.param(3, EVERYTHING, id="3, all options", marks=pytest.mark.slow),
+    ],
+)
 def test_workers_come_to_what_one_process_does(workers, options, overrides, launch, command, tmp_path) -> None:
     command(*overrides, *options, "kernels=torch")
     output = output_of(launch(*overrides, *options, workers=workers))
