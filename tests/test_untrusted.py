@@ -14,7 +14,9 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz import SAMPLE, TARGETS, Touch, attempt, fuzzing_room, nested
+from benchmarks.fuzz.attempts import TARGETS, attempt, fuzzing_room
+from benchmarks.fuzz.spoiling import Touch, nested
+from benchmarks.fuzz.weights import SAMPLE
 from convmixer.data import cache
 from convmixer.data.images import labelled_images
 from convmixer.data.splits import Split, measured
