@@ -1,6 +1,7 @@
 """`torchrun ... experiment.py`, for real: what several workers come to, and what becomes of them when one is lost."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,7 +166,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_run, launch, undis
 @pytest.mark.slow
 def test_any_of_three_may_be_killed(long_run, launch, tmp_path) -> None:
     """The first, which records, and then the last. With three, the order in which gradients are added matters."""
-    options = [*EVERYTHING[:4], "micro_batch_size=8"]
+    options = [*EVERYTHING[:5], "micro_batch_size=8"]
     output_of(launch(*long_run, *options, "--quiet", workers=3))
     launcher = launch(*long_run, *options, options=("--max-restarts=2",), workers=3)
     at_work(launcher, tmp_path, 25)[0].kill()
@@ -193,6 +194,19 @@ def test_a_stop_is_agreed_on_and_another_number_of_workers_goes_on(long_run, lau
     command("resume", several.uuid)
     alone = next(r for r in all_runs(tmp_path / "logs") if r.info["name"] == "alone")
     assert_near(several, alone, 1e-2)
+
+
+@pytest.mark.slow
+def test_all_workers_go_back_together_when_the_loss_is_no_number(long_run, launch, command, tmp_path) -> None:
+    """As one process does: to the same update each time, and three times at most."""
+    hot = ["optimizer.optimizer=SGD", "optimizer.learning_rate=100", "gradient_clip=none", "schedule=constant"]
+    words = [*long_run, *hot, "starts=[]", "on_nan=rewind"]
+    alone = command(*words, "kernels=torch", status=1)
+    output = output_of(launch(*words), status=1)
+    again = re.findall(r"going back to update \d+, with [\d.]+ of", alone.stdout)
+    assert len(again) == 3 and re.findall(r"going back to update \d+, with [\d.]+ of", output) == again
+    assert "after going back 3 times; begin anew with a smaller optimizer.learning_rate" in alone.stderr
+    assert output.count("after going back 3 times") == 1
 
 
 @pytest.mark.slow
