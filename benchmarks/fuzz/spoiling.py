@@ -141,4 +141,7 @@ def spoil_yaml(text: str, chance: random.Random) -> bytes:
         lines[at] = f"{name}: {chance.choice(YAML_TAGS)}" if chance.randrange(2) else chance.choice(YAML_TAGS)
         return "\n".join(lines).encode()
     tree = spoil_tree(yaml.safe_load(text), chance)
-    return yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
+    try:
+        return yaml.safe_dump(tree, allow_unicode=True).encode("utf-8", "surrogatepass")
+    except RecursionError:  # deeper than PyYAML can write
+        return spoil_bytes(text.encode(), chance)
