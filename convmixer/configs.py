@@ -44,6 +44,8 @@ labml_fixes.keep_classes_apart()
 # Of torch.compile; those that also measure which kernels are quicker take minutes for a network this small.
 COMPILE_MODES = ("default", "reduce-overhead")
 
+LOOKED_AT = 5000 * 32 * 32  # pixels of images that have not been augmented, by whitening
+
 # `resume` may change where a run computes, never what; and what becomes of one that diverges.
 CHANGEABLE_ON_RESUME = (
     "device",
@@ -317,7 +319,7 @@ def _prepare_model(c: Configs, train: Batches) -> None:
         if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
             module.momentum = c.batch_norm_momentum
     if c.starts:
-        first = train.raw(torch.arange(min(5000, train.n_images)))
+        first = train.raw(torch.arange(min(train.n_images, max(1, LOOKED_AT // train.pixels))))
         apply_starts(c.model, c.starts, train.normalise(first), c.seed)
 
 

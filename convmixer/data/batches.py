@@ -63,6 +63,11 @@ class Batches:
     def n_images(self) -> int:
         return len(self.labels)
 
+    @property
+    def pixels(self) -> int:
+        """Of an image."""
+        return self.split.stored[0, ..., 0].numel()
+
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         order = self.order(epoch)
@@ -93,7 +98,7 @@ class Batches:
 
     def _batches_at_once(self) -> int:
         """As many as it takes for an operation's arithmetic, not its call, to be what takes time."""
-        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.split.stored[0, ..., 0].numel()))
+        return max(1, PIXELS_AT_ONCE // (self.batch_size * self.pixels))
 
     def _pick(self, index: Tensor, draws: dict[str, Tensor]) -> Batch:
         """Images, augmented but not normalised, and labels of the data set's `index`, `[batch]`."""

@@ -101,7 +101,7 @@ def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of keys, without the paths and addresses of where they were given: no one else's business."""
     hidden = {name: stand_in for name, stand_in in PLACES.items() if values.get(name)}
     start = values.get("pretrained")
-    if start and not start.startswith("timm/"):
+    if isinstance(start, str) and start and not start.startswith("timm/"):
         hidden["pretrained"] = Path(start).name
     return {**values, **hidden}
 

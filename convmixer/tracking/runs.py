@@ -269,6 +269,6 @@ def differences(runs: list[Run]) -> "pd.DataFrame":
     import pandas as pd
 
     configs = pd.DataFrame({r.uuid[:8]: pd.Series(r.recorded, dtype=object) for r in runs})
-    texts = configs.astype(str)
-    objects = texts.apply(lambda column: column.str.contains("\n")).any(axis=1)  # set in code; no value that is typed
+    texts = configs.map(str, na_action="ignore")
+    objects = texts.map(lambda text: "\n" in str(text)).any(axis=1)  # set in code; no value that is typed
     return configs[(texts.nunique(axis=1) > 1) & ~objects]

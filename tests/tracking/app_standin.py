@@ -29,10 +29,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def take(self, packet: dict, behaviour: str) -> None:
         uuid = parse_qs(urlsplit(self.path).query)["run_uuid"][0]
+        mark = None if behaviour == "forgetful" else packet["status"]["time"]
         with open(self.folder / "packets.jsonl", "a") as file:
-            file.write(json.dumps({"uuid": uuid, "path": self.path, **packet}) + "\n")
-        if behaviour != "forgetful":
-            marks[uuid] = packet["status"]["time"]
+            file.write(json.dumps({"uuid": uuid, "path": self.path, "mark": mark, **packet}) + "\n")
+        if mark is not None:
+            marks[uuid] = mark
         if behaviour == "mute":  # took it, but the answer never comes
             self.hang()
         time.sleep(3 if behaviour == "slow" else 0)  # labml's server sleeps so long
@@ -82,6 +83,15 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing on the terminal."""
 
 
+def remember(packets: Path) -> None:
+    """What an earlier process took: a labml server keeps that in its database, also where it died before it answered."""
+    for line in packets.read_text().splitlines() if packets.exists() else []:
+        packet = json.loads(line)
+        if packet["mark"] is not None:
+            marks[packet["uuid"]] = packet["mark"]
+
+
 if __name__ == "__main__":
     port, Handler.folder = int(sys.argv[1]), Path(sys.argv[2])
+    remember(Handler.folder / "packets.jsonl")
     ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()

@@ -23,7 +23,6 @@ from convmixer.training.distributed import Workers
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 EVERYTHING = [
     "optimizer.optimizer=Muon",
-    "starts=[]",  # whitened, these few images make weights so large that rounding grows with them
     "optimizer.eps=1e-3",  # the paper's; where gradients are near 0, a smaller one makes much of their rounding
     "ema=0.9",
     "stochastic_depth=0.2",
@@ -86,7 +85,8 @@ def only_run(folder: Path) -> Run:
 def overrides(tiny: Path) -> list[str]:
     """20 updates of 52 of 209 images: the fifth batch of an epoch has one, so all workers but the first have none."""
     data = ["data.dataset=images", f"data.path={tiny}", "data.validation=31"]
-    return [*data, "d_model=8", "n_layers=2", "patch_size=2", "train_batch_size=52", "steps=20"]
+    # Whitened, these few images would make weights so large that rounding grows with them.
+    return [*data, "starts=[]", "d_model=8", "n_layers=2", "patch_size=2", "train_batch_size=52", "steps=20"]
 
 
 def assert_near(ours: Run, theirs: Run, most: float = 1e-5) -> None:
@@ -97,14 +97,14 @@ def assert_near(ours: Run, theirs: Run, most: float = 1e-5) -> None:
     for name in ("loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "norm.gradient", "optim.lr"):
         a, b = ours.metrics[name].dropna(), theirs.metrics[name].dropna()
         assert list(a.index) == list(b.index)
-        assert a.to_list() == pytest.approx(b.to_list(), rel=1e-3, abs=1e-6), name
+        assert a.to_list() == pytest.approx(b.to_list(), rel=max(1e-3, most), abs=1e-6), name
     assert ours.summary["accuracy.test"] == pytest.approx(theirs.summary["accuracy.test"], abs=0.02)
 
 
 @pytest.mark.parametrize(
     ("workers", "options"),
     [
-        pytest.param(2, ["starts=[]"], id="2 workers"),
+        pytest.param(2, [], id="2 workers"),
         pytest.param(3, EVERYTHING, id="3, all options", marks=pytest.mark.slow),
     ],
 )
@@ -166,7 +166,7 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_run, launch, undis
 @pytest.mark.slow
 def test_any_of_three_may_be_killed(long_run, launch, tmp_path) -> None:
     """The first, which records, and then the last. With three, the order in which gradients are added matters."""
-    options = [*EVERYTHING[:5], "micro_batch_size=8"]
+    options = [*EVERYTHING[:4], "micro_batch_size=8"]
     output_of(launch(*long_run, *options, "--quiet", workers=3))
     launcher = launch(*long_run, *options, options=("--max-restarts=2",), workers=3)
     at_work(launcher, tmp_path, 25)[0].kill()
@@ -200,7 +200,7 @@ def test_a_stop_is_agreed_on_and_another_number_of_workers_goes_on(long_run, lau
 def test_all_workers_go_back_together_when_the_loss_is_no_number(long_run, launch, command, tmp_path) -> None:
     """As one process does: to the same update each time, and three times at most."""
     hot = ["optimizer.optimizer=SGD", "optimizer.learning_rate=100", "gradient_clip=none", "schedule=constant"]
-    words = [*long_run, *hot, "starts=[]", "on_nan=rewind"]
+    words = [*long_run, *hot, "on_nan=rewind"]
     alone = command(*words, "kernels=torch", status=1)
     output = output_of(launch(*words), status=1)
     again = re.findall(r"going back to update \d+, with [\d.]+ of", alone.stdout)
