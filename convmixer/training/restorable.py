@@ -55,8 +55,9 @@ def check_restorable(trainer: "Trainer", state: Mapping[str, Any]) -> None:
         _check_count(state.get(name, 0), name)
     for name in ("seconds", "warm_up_seconds", "best_accuracy"):
         _check_number(state.get(name, 0.0), name)
-    if state.get("epoch_loss") != math.inf:  # which it is before the first epoch has ended
-        _check_number(state.get("epoch_loss", 0.0), "epoch_loss")
+    epoch_loss = state.get("epoch_loss", 0.0)
+    if not (isinstance(epoch_loss, float) and epoch_loss == math.inf):  # which it is before an epoch has ended
+        _check_number(epoch_loss, "epoch_loss")
 
 
 def _unfit(problem: str) -> UserError:

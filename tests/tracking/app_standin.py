@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def remember(packets: Path) -> None:
-    """What an earlier process took: a labml server keeps that in its database, also where it died before it answered."""
+    """What an earlier process took, answered or not: a labml server has that in its database."""
     for line in packets.read_text().splitlines() if packets.exists() else []:
         packet = json.loads(line)
         if packet["mark"] is not None:
