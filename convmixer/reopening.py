@@ -9,6 +9,7 @@ from convmixer.configs import CHANGEABLE_ON_RESUME, Configs
 from convmixer.errors import UserError
 from convmixer.keys import Key, keys_of
 from convmixer.overrides import check
+from convmixer.restoring import check_unended
 from convmixer.session import begin, prepare, script
 from convmixer.tracking.runs import Run
 
@@ -54,8 +55,7 @@ def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str,
     Raises:
         UserError: it has ended, or can't be gone on with.
     """
-    if run.summary:
-        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
+    check_unended(run)
     return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME), run
 
 

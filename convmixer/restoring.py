@@ -23,13 +23,18 @@ def restore(conf: Configs, old: Run) -> Restored:
     Raises:
         UserError: the run has ended, none of its checkpoints is good, or the data are not those it was trained on.
     """
-    if old.summary:
-        raise UserError(f"run {old.uuid[:8]} has ended: `evaluate {old.uuid[:8]}` tests it again")
+    check_unended(old)
     state, note = checkpoints.newest_good(old.checkpoint("last").parent)
     if state:
         _check_same_data(describe_data(conf), state["data"])
         _check_same_batch(conf.trainer.train.batch_size, state.get("batch_size"))
     return Restored(state, note)
+
+
+def check_unended(run: Run) -> None:
+    """Raise a `UserError` for a run that has ended: there is nothing to go on with."""
+    if run.summary:
+        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
 
 
 def describe_data(conf: Configs) -> dict[str, Any]:
