@@ -1,9 +1,24 @@
-// Memory that a thread keeps from call to call, so that no pass waits for pages from the operating system.
+// Memory: large pages for tensors, and what a thread keeps from call to call, so that no pass waits for pages.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+// Asks for large pages behind n floats: a row of a batch lies on several small ones, and looking all of them up takes
+// time. Where the system has none, or they are in place, nothing happens.
+inline void ask_for_large_pages(float* tensor, long n) {
+#if defined(__linux__)
+    constexpr uintptr_t LARGE = 1 << 21;
+    uintptr_t first = (reinterpret_cast<uintptr_t>(tensor) + LARGE - 1) / LARGE * LARGE;
+    uintptr_t last = reinterpret_cast<uintptr_t>(tensor + n) / LARGE * LARGE;
+    if (tensor && first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+}
 
 class Arena {
 public:

@@ -15,6 +15,7 @@ extern "C" __attribute__((visibility("default"))) int depthwise_forward(const Sh
                                                                         float* out) {
     try {
         arena.start();
+        ask_for_large_pages(out, shape->rows() * shape->channels);
         convolve(*shape, arena, x, weight, bias,
                  [=, channels = shape->channels](long, long, long at, long, long lanes, Vector* values, long count) {
 #pragma GCC unroll 8
@@ -31,6 +32,7 @@ extern "C" __attribute__((visibility("default"))) int depthwise_backward(const S
                                                                          float* dx, float* dweight, float* dbias) {
     try {
         arena.start();
+        ask_for_large_pages(dx, shape->rows() * shape->channels);
         convolve_gradients(*shape, arena, x, weight, Given{gradient}, nullptr, dx, dweight, dbias);
         return 0;
     } catch (const std::bad_alloc&) {

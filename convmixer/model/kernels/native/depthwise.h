@@ -31,10 +31,10 @@ struct Plane {
 
 // weight [channels][kernel * kernel] -> packed [channels / LANES][kernel * kernel][LANES], zeros for missing channels.
 inline void pack_filters(const float* weight, long channels, long taps, bool reversed, float* packed) {
-    for (long c = 0; c < round_up(channels, LANES); c++)
+    for (long block = 0; block < channels; block += LANES)
         for (long i = 0; i < taps; i++)
-            packed[(c / LANES * taps + i) * LANES + c % LANES] =
-                c < channels ? weight[c * taps + (reversed ? taps - 1 - i : i)] : 0.0f;
+            for (long c = block; c < block + LANES; c++)
+                *packed++ = c < channels ? weight[c * taps + (reversed ? taps - 1 - i : i)] : 0.0f;
 }
 
 // sum[j] += row[j + kx] * filter[kx], for the pixels row[FROM] to row[TO] that take part in it.

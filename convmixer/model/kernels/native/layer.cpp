@@ -155,8 +155,9 @@ template <class Input, class Finish>
 static void mix_channels(const Shape& shape, const Stage& stage, Input input, Finish finish) {
     Product product(shape, stage.weight, true, 2);
     long rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
-#pragma omp parallel for num_threads(shape.threads) schedule(dynamic)
-    for (long b = 0; b < n_blocks; b++) {
+    Share blocks(n_blocks, shape.threads);
+#pragma omp parallel num_threads(shape.threads)
+    blocks.out([&](long b) {
         float *z = product.block(0), *a = product.block(1);
         long first = b * ROWS, last = std::min(first + ROWS, rows);
         for_rows(shape, first, last,
@@ -165,15 +166,17 @@ static void mix_channels(const Shape& shape, const Stage& stage, Input input, Fi
         for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
             finish(b, r, at, c, lanes, gelu(load(a + r * product.stride + c) + load(stage.bias + c, lanes)));
         });
-    }
+    });
 }
 
 static void normalise(const Shape& shape, const Norm& norm, const float* g, float* out) {
-    long rows = shape.rows();
-#pragma omp parallel for num_threads(shape.threads) schedule(static)
-    for (long first = 0; first < rows; first += ROWS)
-        for_rows(shape, first, std::min(first + ROWS, rows),
+    long rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
+    Share blocks(n_blocks, shape.threads);
+#pragma omp parallel num_threads(shape.threads)
+    blocks.out([&](long b) {
+        for_rows(shape, b * ROWS, std::min((b + 1) * ROWS, rows),
                  [&](long, long c, long at, long lanes) { store(out + at, norm(c, load(g + at, lanes)), lanes); });
+    });
 }
 
 #define KERNEL extern "C" __attribute__((visibility("default")))
@@ -182,6 +185,7 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
                        float* d1, float* z, float* g2, float* d2, float* out) {
     try {
         arena.start();
+        for (float* tensor : {g1, d1, z, g2, d2, out}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
         mix_space(*shape, x, *space, g1, d1);
         long stride = shape->padded_channels(), rows = shape->rows(), n_blocks = (rows + ROWS - 1) / ROWS;
         Norm norm1(*space, shape->channels, stride);
@@ -210,6 +214,7 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
                           float* out) {
     try {
         arena.start();
+        for (float* tensor : {z, out}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
         long stride = shape->padded_channels();
         Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
         convolve(*shape, arena, x, space->weight, space->bias,
@@ -230,15 +235,17 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
 static double* gradient_sums(const Shape& shape, const float* gradient, const float* g, const float* mean) {
     long stride = shape.padded_channels(), rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
     float* parts = arena.take(2 * stride * n_blocks);
-    std::fill(parts, parts + 2 * stride * n_blocks, 0.0f);
-#pragma omp parallel for num_threads(shape.threads) schedule(static)
-    for (long b = 0; b < n_blocks; b++)
+    Share blocks(n_blocks, shape.threads);
+#pragma omp parallel num_threads(shape.threads)
+    blocks.out([&](long b) {
+        float* part = parts + 2 * b * stride;
+        std::fill(part, part + 2 * stride, 0.0f);
         for_rows(shape, b * ROWS, std::min((b + 1) * ROWS, rows), [&](long, long c, long at, long lanes) {
-            float* part = parts + 2 * b * stride + c;
             Vector slope = load(gradient + at, lanes), centred = load(g + at, lanes) - load(mean + c, lanes);
-            store(part, load(part) + slope);
-            store(part + stride, load(part + stride) + slope * centred);
+            store(part + c, load(part + c) + slope);
+            store(part + stride + c, load(part + stride + c) + slope * centred);
         });
+    });
     double* sums = take_doubles(2 * stride);
     add_parts(parts, n_blocks, 2 * stride, 2 * stride, sums);
     return sums;
@@ -257,12 +264,12 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
     long matrix_stride = round_up(channels, PANEL), matrix_size = round_up(channels, TILE_ROWS) * matrix_stride;
     float* matrices = arena.take(n_parts * matrix_size);
     float* sums = arena.take(3 * stride * n_blocks);  // of the slope (the bias's gradient), dz, and dz (g1 - mean1)
+    Share shares(n_parts, shape.threads);
 #pragma omp parallel num_threads(shape.threads)
     {
         float *slopes = product.block(0), *pixels = product.block(1), *results = product.block(2);
         std::fill(slopes, slopes + product.scratch_size, 0.0f);
-#pragma omp for schedule(dynamic)
-        for (long part = 0; part < n_parts; part++) {
+        shares.out([&](long part) {
             float* matrix = matrices + part * matrix_size;
             std::fill(matrix, matrix + matrix_size, 0.0f);
             for (long b = part * blocks_of_part; b < std::min((part + 1) * blocks_of_part, n_blocks); b++) {
@@ -288,7 +295,8 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
                     store(sum + 2 * stride + c, load(sum + 2 * stride + c) + slope * centred);
                 });
             }
-        }
+        });
+#pragma omp barrier
 #pragma omp for schedule(static)
         for (long r = 0; r < channels; r++)
             for (long c = 0; c < channels; c += LANES) {
@@ -322,6 +330,7 @@ KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* c
                           const Gradients* of_channels) {
     try {
         arena.start();
+        for (float* tensor : {dz, dx}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
         double* sums = mix_channels_gradient(*shape, *channels, gradient, z, g2, d2, g1, space->mean, dz, *of_channels);
         long stride = shape->padded_channels();
         const float* factors = norm_gradient(*space, sums, shape->rows(), shape->channels, stride, *of_space);

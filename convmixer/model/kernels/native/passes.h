@@ -5,12 +5,11 @@
 // memory and arithmetic are busy at the same time. What happens to data on its way in and out is the caller's.
 #pragma once
 
-#include <omp.h>
-
 #include <type_traits>
 
 #include "arena.h"
 #include "depthwise.h"
+#include "share.h"
 
 // Tensors of a batch are [batch][height][width][channels].
 struct Shape {
@@ -22,9 +21,6 @@ struct Shape {
     Plane flipped_plane() const { return {height, width, kernel, kernel / 2}; }
     long at(long n, long y, long x, long c) const { return ((n * height + y) * width + x) * channels + c; }
 
-    // That a thread takes one after the other, so that each image's beginning is fetched at the end of the one before.
-    long images_at_once() const { return std::max(1L, batch / (8 * threads)); }
-
     // Blocks of LANES channels that a thread takes at a time. All, so that memory is read from one end to the other,
     // unless their windows, for an input and a gradient, leave the second-level cache or there are too few images.
     long group_blocks() const {
@@ -32,6 +28,22 @@ struct Shape {
         long fitting = std::max(1L, CACHE / (2 * plane().window_size()));
         long shared = batch >= 4 * threads ? fitting : std::min(fitting, 64 / LANES);
         return std::min(shared, padded_channels() / LANES);
+    }
+};
+
+// Images, or chunks of a batch, times groups of channels: what threads share out.
+struct Groups {
+    struct Item {
+        long n, group, end;
+    };
+    long blocks, channels, count;
+
+    explicit Groups(const Shape& shape)
+        : blocks(shape.group_blocks()), channels(shape.channels), count((channels - 1) / (blocks * LANES) + 1) {}
+
+    Item of(long item) const {
+        long group = item % count * blocks * LANES;
+        return {item / count, group, std::min(group + blocks * LANES, channels)};
     }
 };
 
@@ -114,22 +126,22 @@ template <class Finish>
 void convolve(const Shape& shape, Arena& arena, const float* x, const float* weight, const float* bias, Finish finish) {
     Plane plane = shape.plane();
     long taps = plane.kernel * plane.kernel;
-    float* filters = arena.take(taps * shape.padded_channels());
-    pack_filters(weight, shape.channels, taps, false, filters);
-    long blocks = shape.group_blocks(), group_size = blocks * LANES;
-    long scratch_size = blocks * plane.window_size();
-    float* scratch = arena.take(shape.threads * scratch_size);
+    Groups groups(shape);
+    long windows_size = groups.blocks * plane.window_size(), filters_size = taps * shape.padded_channels();
+    float* scratch = arena.take(shape.threads * (windows_size + filters_size));
+    Share images(shape.batch * groups.count, shape.threads);
     with_kernel_size(plane.kernel, [&](auto k) {
         constexpr long K = decltype(k)::value;
 #pragma omp parallel num_threads(shape.threads)
         {
-            float* windows = scratch + omp_get_thread_num() * scratch_size;
-            std::fill(windows, windows + scratch_size, 0.0f);
-#pragma omp for collapse(2) schedule(dynamic, shape.images_at_once()) nowait
-            for (long n = 0; n < shape.batch; n++)
-                for (long group = 0; group < shape.channels; group += group_size)
-                    convolve_image<K>(shape, x, filters, bias, n, group,
-                                      std::min(group + group_size, shape.channels), windows, finish);
+            float* filters = scratch + omp_get_thread_num() * (windows_size + filters_size);
+            float* windows = filters + filters_size;
+            pack_filters(weight, shape.channels, taps, false, filters);
+            std::fill(windows, windows + windows_size, 0.0f);
+            images.out([&](long item) {
+                auto [n, group, end] = groups.of(item);
+                convolve_image<K>(shape, x, filters, bias, n, group, end, windows, finish);
+            });
             streamed();
         }
     });
@@ -184,27 +196,27 @@ void convolve_gradients(const Shape& shape, Arena& arena, const float* x, const 
                         const float* residual, float* dx, float* dweight, float* dbias) {
     Plane plane = shape.plane();
     long taps = plane.kernel * plane.kernel;
-    float* filters = arena.take(taps * shape.padded_channels());
-    pack_filters(weight, shape.channels, taps, true, filters);
     long part_size = dweight ? (taps + 1) * shape.padded_channels() : 0;
     float* parts = arena.take(CHUNKS * part_size);  // [chunk][channels / LANES][taps, then bias][LANES]
-    std::fill(parts, parts + CHUNKS * part_size, 0.0f);
-    long blocks = shape.group_blocks(), group_size = blocks * LANES, windows_size = blocks * plane.window_size();
-    float* scratch = arena.take(shape.threads * 2 * windows_size);
+    Groups groups(shape);
+    long windows_size = groups.blocks * plane.window_size(), filters_size = taps * shape.padded_channels();
+    float* scratch = arena.take(shape.threads * (2 * windows_size + filters_size));
+    Share chunks(CHUNKS * groups.count, shape.threads);
     with_kernel_size(plane.kernel, [&](auto k) {
         constexpr long K = decltype(k)::value;
 #pragma omp parallel num_threads(shape.threads)
         {
-            float* pixels = scratch + omp_get_thread_num() * 2 * windows_size;
-            float* slopes = pixels + windows_size;
+            float* filters = scratch + omp_get_thread_num() * (2 * windows_size + filters_size);
+            float *pixels = filters + filters_size, *slopes = pixels + windows_size;
+            pack_filters(weight, shape.channels, taps, true, filters);
             std::fill(pixels, slopes + windows_size, 0.0f);
-#pragma omp for collapse(2) schedule(dynamic) nowait
-            for (long chunk = 0; chunk < CHUNKS; chunk++)
-                for (long group = 0; group < shape.channels; group += group_size)
-                    convolve_gradients_chunk<K>(
-                        shape, x, filters, gradient, residual, dx,
-                        dweight ? parts + chunk * part_size + group * (taps + 1) : nullptr, chunk, group,
-                        std::min(group + group_size, shape.channels), pixels, slopes);
+            chunks.out([&](long item) {
+                auto [chunk, group, end] = groups.of(item);
+                float* part = dweight ? parts + chunk * part_size + group * (taps + 1) : nullptr;
+                if (part) std::fill(part, part + round_up(end - group, LANES) * (taps + 1), 0.0f);
+                convolve_gradients_chunk<K>(shape, x, filters, gradient, residual, dx, part, chunk, group, end, pixels,
+                                            slopes);
+            });
             streamed();
         }
     });
