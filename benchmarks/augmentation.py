@@ -25,12 +25,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import v2
 
-from convmixer.configs import Configs, train_batches
+from convmixer.configs import Configs
 from convmixer.data.batches import Batch, Batches
 from convmixer.data.datasets import Dataset
 from convmixer.overrides import split_assignments
 from convmixer.recipes import RECIPES
 from convmixer.training.hardware import cpu_name, keep_freed_memory
+from convmixer.wiring import train_batches
 
 BATCH_SIZE = 128
 WORKERS = 2

@@ -5,13 +5,14 @@ import math
 import torch
 from torch import nn
 
-from convmixer.configs import Configs, plain_batches
+from convmixer.configs import Configs
 from convmixer.consistency import check_consistency
 from convmixer.data.datasets import Split
 from convmixer.errors import TrainingFault
 from convmixer.exchange.pretrained import begin_from_pretrained
 from convmixer.training.hardware import keep_freed_memory
 from convmixer.training.trainer import Trainer
+from convmixer.wiring import plain_batches
 
 STEPS = 300
 

@@ -5,7 +5,7 @@ import time
 from importlib.metadata import version
 from typing import Any
 
-from convmixer.configs import Configs, plain_batches
+from convmixer.configs import Configs
 from convmixer.evaluation import evaluate
 from convmixer.keys import keys_of
 from convmixer.tracking import report
@@ -13,6 +13,7 @@ from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 from convmixer.training.hardware import describe_device
+from convmixer.wiring import plain_batches
 
 
 def summarise(conf: Configs, run: Run, recorder: Recorder) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.faults.lab import Lab, Process, at_update, differences, kill_at_update
+from benchmarks.faults.comparison import differences
+from benchmarks.faults.lab import Lab, Process, at_update, kill_at_update
 from benchmarks.faults.table import Outcome
 from convmixer.tracking.run_folder import LOG
 from convmixer.training.trainer import Trainer
