@@ -1,5 +1,7 @@
 """`depthwise_conv2d` against the same convolution in float64."""
 
+from itertools import zip_longest
+
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -30,11 +32,13 @@ def output_and_gradients(function, parts: Parts) -> list[Tensor]:
     return [out.detach(), *torch.autograd.grad(out, parts, slopes)]
 
 
-def assert_near(found: list[Tensor], expected: list[Tensor], relative: float = 1e-5) -> None:
-    """Every number is within `relative` of the largest of its tensor."""
-    for a, b in zip(found, expected, strict=True):
+def assert_near(
+    found: list[Tensor], expected: list[Tensor], relative: float = 1e-5, least: tuple[float, ...] = ()
+) -> None:
+    """Every number is within `relative` of the largest of its tensor, or of the `least` that this counts as."""
+    for a, b, low in zip_longest(found, expected, least, fillvalue=0.0):
         assert a.shape == b.shape
-        largest = b.abs().max().item() if b.numel() else 0.0
+        largest = max(b.abs().max().item() if b.numel() else 0.0, low)
         torch.testing.assert_close(a.to(b.dtype), b, rtol=0, atol=relative * largest)
 
 
@@ -52,7 +56,10 @@ def test_any_shape_gives_the_numbers_of_float64(batch, channels, height, width, 
     x, weight, bias = draw(batch, channels, height, width, kernel)
     found = output_and_gradients(depthwise_conv2d, (x.to(memory_format=memory_format), weight, bias))
     exact = output_and_gradients(depthwise_conv2d_reference, (x.double(), weight.double(), bias.double()))
-    assert_near(found, exact)
+    # Gradients of filters and bias are sums of random numbers over all pixels, and a single one may cancel to nearly
+    # nothing: they count as no smaller than such a sum is on average.
+    typical = (batch * height * width) ** 0.5
+    assert_near(found, exact, least=(0.0, 0.0, typical, typical))
 
 
 @pytest.mark.parametrize("make", [lambda x: x[:, :, 1:-1, ::2], lambda x: x.transpose(2, 3), lambda x: x[1:, 3:]])

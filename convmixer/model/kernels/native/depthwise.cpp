@@ -7,6 +7,7 @@ static thread_local Arena arena;
 struct Given {
     const float* gradient;
     Vector operator()(long at, long, long lanes) const { return load(gradient + at, lanes); }
+    const float* tensor() const { return gradient; }
     void fetch(long at) const { ::fetch(gradient + at); }
 };
 

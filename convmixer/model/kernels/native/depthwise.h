@@ -1,9 +1,7 @@
 // Depth-wise convolution of LANES channels, row by row.
 //
-// The rows of the input that a row of the output needs, k of them, are held in a window, each with columns of zeros at
-// both sides: [kernel][columns][LANES]. In the image the pixels of one channel lie far apart, and in the window close
-// together, in the fastest cache. Row y lies in slot y modulo k. There are no rows of zeros: the rows of the kernel
-// that would meet them are left out.
+// Rows of the kernel that would meet what is above or below the image are left out, and where the kernel's size is known
+// so are columns. So there are no rows of zeros, and an image may be read where it lies.
 #pragma once
 
 #include <algorithm>
@@ -17,16 +15,27 @@ struct Plane {
     long before;  // columns of zeros at the left, rows of zeros above
 
     long columns() const { return round_up(width, TILE) + kernel - 1; }
-    long row_size() const { return columns() * LANES; }
-    long window_size() const { return kernel * row_size(); }
-    // K is the kernel size where the compiler knows it: a division less.
-    template <long K>
-    long slot(long y) const {
-        return (K > 0 ? y % K : y % kernel) * row_size();
-    }
     // The rows of the kernel that meet the image at row y of the output: first, and one past the last.
     long first(long y) const { return std::max(0L, before - y); }
     long last(long y) const { return std::min(kernel, height + before - y); }
+};
+
+// The rows of an image, each from the column -before on. Where they lie in the tensor itself, and not in a ring, columns
+// outside the image must not be read.
+struct Rows {
+    const float** at;  // [height]
+    long stride;       // from pixel to pixel
+    long block;        // from LANES channels to the next
+};
+
+// Copies of the `kernel` last rows of an image, with columns of zeros at both sides: [channels / LANES][kernel][columns]
+// [LANES]. In the image the pixels of one channel lie far apart, and here close together, in the fastest cache.
+struct Ring {
+    Plane plane;
+    float* memory;
+
+    long block() const { return plane.kernel * plane.columns() * LANES; }
+    float* row(long y) const { return memory + y % plane.kernel * plane.columns() * LANES; }
 };
 
 // weight [channels][kernel * kernel] -> packed [channels / LANES][kernel * kernel][LANES], zeros for missing channels.
@@ -39,10 +48,10 @@ inline void pack_filters(const float* weight, long channels, long taps, bool rev
 
 // sum[j] += row[j + kx] * filter[kx], for the pixels row[FROM] to row[TO] that take part in it.
 template <long K, long FROM, long TO>
-inline void add_pixels(const float* row, const float* filter, Vector* sum) {
+inline void add_pixels(const float* row, long stride, const float* filter, Vector* sum) {
 #pragma GCC unroll 32
     for (long i = FROM; i < TO; i++) {
-        Vector pixel = load(row + i * LANES);
+        Vector pixel = load(row + i * stride);
 #pragma GCC unroll 32
         for (long j = 0; j < TILE; j++)
             if (j <= i && i < j + K) sum[j] += pixel * load(filter + (i - j) * LANES);
@@ -50,30 +59,32 @@ inline void add_pixels(const float* row, const float* filter, Vector* sum) {
 }
 
 // sum[j] += the sum over kx of row[j + kx] * filter[kx]. K is the kernel size where the compiler knows it: then every
-// pixel is read once, and the columns of zeros at the image's sides are left out.
+// pixel is read once, and the columns at the image's sides are left out.
 template <long K, long BEFORE>
-inline void add_row(const float* row, const float* filter, long kernel, bool at_left, bool at_right, Vector* sum) {
+inline void add_row(const float* row, long stride, const float* filter, long kernel, bool at_left, bool at_right,
+                    Vector* sum) {
     if constexpr (K > 0) {
-        if (!at_left) add_pixels<K, 0, BEFORE>(row, filter, sum);
-        add_pixels<K, BEFORE, TILE + BEFORE>(row, filter, sum);
-        if (!at_right) add_pixels<K, TILE + BEFORE, TILE + K - 1>(row, filter, sum);
+        if (!at_left) add_pixels<K, 0, BEFORE>(row, stride, filter, sum);
+        add_pixels<K, BEFORE, TILE + BEFORE>(row, stride, filter, sum);
+        if (!at_right) add_pixels<K, TILE + BEFORE, TILE + K - 1>(row, stride, filter, sum);
     } else {
         for (long kx = 0; kx < kernel; kx++) {
             Vector tap = load(filter + kx * LANES);
 #pragma GCC unroll 32
-            for (long j = 0; j < TILE; j++) sum[j] += load(row + (j + kx) * LANES) * tap;
+            for (long j = 0; j < TILE; j++) sum[j] += load(row + (j + kx) * stride) * tap;
         }
     }
 }
 
 // Row y of the convolution: finish(x, values, n) gets pixels x to x + n of it, n being TILE or what is left of the row.
+// Of the rows' blocks of channels it takes `block`.
 template <long K, class Finish>
-inline void convolve_row(Plane plane, const float* window, const float* filter, long y, Finish finish) {
+inline void convolve_row(Plane plane, Rows rows, long block, const float* filter, long y, Finish finish) {
     long kernel = K > 0 ? K : plane.kernel, width = plane.width;
     for (long x = 0; x < width; x += TILE) {
         Vector sum[TILE] = {};
         for (long ky = plane.first(y); ky < plane.last(y); ky++)
-            add_row<K, (K - 1) / 2>(window + plane.slot<K>(y + ky - plane.before) + x * LANES,
+            add_row<K, (K - 1) / 2>(rows.at[y + ky - plane.before] + block * rows.block + x * rows.stride, rows.stride,
                                     filter + ky * kernel * LANES, kernel, x == 0, x + TILE >= width, sum);
         if (x + TILE <= width) {
             finish(x, sum, TILE);
@@ -86,21 +97,35 @@ inline void convolve_row(Plane plane, const float* window, const float* filter, 
     }
 }
 
+// sum[kx] += pixels[j + kx] * slopes[j], for the pixels FROM to TO that take part in it.
+template <long K, long FROM, long TO>
+inline void add_tile_products(const float* pixels, long stride, const Vector* slopes, Vector* sum) {
+#pragma GCC unroll 32
+    for (long i = FROM; i < TO; i++) {
+        Vector pixel = load(pixels + i * stride);
+#pragma GCC unroll 32
+        for (long j = 0; j < TILE; j++)
+            if (j <= i && i < j + K) sum[i - j] += pixel * slopes[j];
+    }
+}
+
 // sum[kx] += the sum over x of pixels[x + kx] * slopes[x].
 template <long K>
-inline void add_products(const float* pixels, const float* slopes, long width, long kernel, float* sum) {
+inline void add_products(const float* pixels, long stride, const float* slopes, long slopes_stride, long width,
+                         long kernel, float* sum) {
     if constexpr (K > 0) {
+        constexpr long BEFORE = (K - 1) / 2;
         Vector acc[K];
 #pragma GCC unroll 16
         for (long kx = 0; kx < K; kx++) acc[kx] = load(sum + kx * LANES);
-        for (long x = 0; x < width; x += TILE)
-#pragma GCC unroll 32
-            for (long i = 0; i < TILE + K - 1; i++) {
-                Vector pixel = load(pixels + (x + i) * LANES);
-#pragma GCC unroll 32
-                for (long j = 0; j < TILE; j++)
-                    if (j <= i && i < j + K) acc[i - j] += pixel * load(slopes + (x + j) * LANES);
-            }
+        for (long x = 0; x < width; x += TILE, pixels += TILE * stride, slopes += TILE * slopes_stride) {
+            Vector tile[TILE];
+#pragma GCC unroll 8
+            for (long j = 0; j < TILE; j++) tile[j] = load(slopes + j * slopes_stride);
+            if (x > 0) add_tile_products<K, 0, BEFORE>(pixels, stride, tile, acc);
+            add_tile_products<K, BEFORE, TILE + BEFORE>(pixels, stride, tile, acc);
+            if (x + TILE < width) add_tile_products<K, TILE + BEFORE, TILE + K - 1>(pixels, stride, tile, acc);
+        }
 #pragma GCC unroll 16
         for (long kx = 0; kx < K; kx++) store(sum + kx * LANES, acc[kx]);
     } else {
@@ -109,25 +134,25 @@ inline void add_products(const float* pixels, const float* slopes, long width, l
             for (long x = 0; x < width; x += 4)
 #pragma GCC unroll 4
                 for (long j = 0; j < 4; j++)
-                    acc[j] += load(pixels + (x + j + kx) * LANES) * load(slopes + (x + j) * LANES);
+                    acc[j] += load(pixels + (x + j + kx) * stride) * load(slopes + (x + j) * slopes_stride);
             store(sum + kx * LANES, (acc[0] + acc[1]) + (acc[2] + acc[3]));
         }
     }
 }
 
-// filter_gradient [kernel * kernel][LANES] += what row y of the output's gradient contributes.
+// filter_gradient [kernel * kernel][LANES] += what row y of the output's gradient, `slopes`, contributes.
 template <long K>
-inline void add_filter_gradient(Plane plane, const float* window, const float* slopes, long y,
+inline void add_filter_gradient(Plane plane, Rows rows, long block, const float* slopes, long slopes_stride, long y,
                                 float* filter_gradient) {
     long kernel = K > 0 ? K : plane.kernel;
     for (long ky = plane.first(y); ky < plane.last(y); ky++)
-        add_products<K>(window + plane.slot<K>(y + ky - plane.before), slopes, plane.width, kernel,
-                        filter_gradient + ky * kernel * LANES);
+        add_products<K>(rows.at[y + ky - plane.before] + block * rows.block, rows.stride, slopes, slopes_stride, plane.width,
+                        kernel, filter_gradient + ky * kernel * LANES);
 }
 
 // sum += row[0] + ... + row[width - 1]
-inline void add_up(const float* row, long width, float* sum) {
+inline void add_up(const float* row, long stride, long width, float* sum) {
     Vector total = load(sum);
-    for (long x = 0; x < width; x++) total += load(row + x * LANES);
+    for (long x = 0; x < width; x++) total += load(row + x * stride);
     store(sum, total);
 }

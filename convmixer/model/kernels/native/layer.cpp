@@ -115,6 +115,7 @@ static void mix_space(const Shape& shape, const float* x, const Stage& stage, fl
     float* moments = arena.take(2 * stride * shape.batch);
     convolve(shape, arena, x, stage.weight, stage.bias,
              [=](long n, long pixel, long at, long c, long lanes, Vector* values, long count) {
+#pragma GCC unroll 8
                  for (long j = 0; j < count; j++) {
                      Gelu y = gelu(values[j]);
                      stream(g + at + j * channels, y.value, lanes);
@@ -219,6 +220,7 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
         Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
         convolve(*shape, arena, x, space->weight, space->bias,
                  [=, width = shape->channels](long, long, long at, long c, long lanes, Vector* values, long count) {
+#pragma GCC unroll 8
                      for (long j = 0; j < count; j++, at += width)
                          stream(z + at, load(x + at, lanes) + norm1(c, gelu(values[j]).value), lanes);
                  });
@@ -321,6 +323,7 @@ struct ConvolutionSlope {
         return norm_slope(factors, stride, c, load(dz + at, lanes), load(g1 + at, lanes)) * load(d1 + at, lanes);
     }
 
+    static const float* tensor() { return nullptr; }
     void fetch(long at) const { ::fetch(dz + at), ::fetch(g1 + at), ::fetch(d1 + at); }
 };
 
