@@ -1,6 +1,7 @@
 """What tests share: a small tree of real image files, and `experiment.py` run as a process in a folder of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,9 @@ from convmixer.tracking.run_folder import read_log
 
 # Processes started by tests train tiny networks, several at a time: more threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# `nohup pytest` hands on that hang-ups are ignored, which tests are about.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes says nothing on a machine that is shared.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
