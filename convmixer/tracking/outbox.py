@@ -6,7 +6,6 @@ run, nor by `runs send`. Memory holds one packet at a time, however long the ser
 
 import hashlib
 import json
-import math
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -16,8 +15,6 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from labml.internal.tracker.indicators.numeric import Scalar
-from labml.internal.tracker.writers.app import Writer
 
 from convmixer.errors import UserError
 from convmixer.tracking.app_server import AppServer
@@ -25,7 +22,7 @@ from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
 from convmixer.tracking.runs import Run
 from convmixer.whole_files import write_atomically
 
-SAVES = 1000  # in a packet; of more, labml's writer would average some
+SAVES = 1000  # in a packet
 CONSOLE_BYTES = 1 << 16  # in a packet
 ABOUT = ("name", "comment", "tags", "notes", "python_file", "start_step")
 CODE = ("repo_remotes", "commit", "commit_message", "is_dirty")
@@ -161,18 +158,21 @@ class Outbox:
         return found
 
     def _track(self, saves: list[bytes]) -> dict[str, Any]:
-        """The metrics of these lines, as labml's own app writer packs them: `{"track": {name: {"step", "value"}}}`."""
-        writer = Writer(app_tracker=None, frequency=math.inf)
+        """The metrics of these lines as labml's server takes them: `{"track": {name: {"step": [..], "value": [..]}}}`.
+
+        labml's own writer packs them so too, but averages points that are close together late in a run.
+        """
+        track: dict[str, dict[str, list[float]]] = {}
         try:
             for line in map(json.loads, saves):
                 for name, points in line["track"].items():
+                    series = track.setdefault(name, {"step": [], "value": []})
                     for step, values in points:
-                        scalar = Scalar(name, is_print=False)
-                        scalar.collect_value(np.asarray(values))
-                        writer.write(global_step=step, indicators={name: scalar})
+                        series["value"].append(float(np.mean(values)))
+                        series["step"].append(float(step))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise UserError(f"{self.run.folder / LOG}: a line is damaged") from None
-        return writer.get_data_packet().data
+        return {"track": track}
 
     def _console(self, taken: int) -> bytes:
         """The next whole lines of the console's log, if they are not too many."""
