@@ -46,27 +46,35 @@ inline void pack_filters(const float* weight, long channels, long taps, bool rev
                 *packed++ = c < channels ? weight[c * taps + (reversed ? taps - 1 - i : i)] : 0.0f;
 }
 
-// sum[j] += row[j + kx] * filter[kx], for the pixels row[FROM] to row[TO] that take part in it.
-template <long K, long FROM, long TO>
-inline void add_pixels(const float* row, long stride, const float* filter, Vector* sum) {
+// f(pixel, j, kx) for the pixels row[FROM] to row[TO], and the outputs j of a tile that each meets through the tap kx.
+template <long K, long FROM, long TO, class F>
+inline void for_pixels(const float* row, long stride, F f) {
 #pragma GCC unroll 32
     for (long i = FROM; i < TO; i++) {
         Vector pixel = load(row + i * stride);
 #pragma GCC unroll 32
         for (long j = 0; j < TILE; j++)
-            if (j <= i && i < j + K) sum[j] += pixel * load(filter + (i - j) * LANES);
+            if (j <= i && i < j + K) f(pixel, j, i - j);
     }
+}
+
+// The same for all pixels that a tile meets, but not for those outside the image.
+template <long K, class F>
+inline void for_tile(const float* row, long stride, bool at_left, bool at_right, F f) {
+    constexpr long BEFORE = (K - 1) / 2;
+    if (!at_left) for_pixels<K, 0, BEFORE>(row, stride, f);
+    for_pixels<K, BEFORE, TILE + BEFORE>(row, stride, f);
+    if (!at_right) for_pixels<K, TILE + BEFORE, TILE + K - 1>(row, stride, f);
 }
 
 // sum[j] += the sum over kx of row[j + kx] * filter[kx]. K is the kernel size where the compiler knows it: then every
 // pixel is read once, and the columns at the image's sides are left out.
-template <long K, long BEFORE>
+template <long K>
 inline void add_row(const float* row, long stride, const float* filter, long kernel, bool at_left, bool at_right,
                     Vector* sum) {
     if constexpr (K > 0) {
-        if (!at_left) add_pixels<K, 0, BEFORE>(row, stride, filter, sum);
-        add_pixels<K, BEFORE, TILE + BEFORE>(row, stride, filter, sum);
-        if (!at_right) add_pixels<K, TILE + BEFORE, TILE + K - 1>(row, stride, filter, sum);
+        for_tile<K>(row, stride, at_left, at_right,
+                    [=](Vector pixel, long j, long kx) { sum[j] += pixel * load(filter + kx * LANES); });
     } else {
         for (long kx = 0; kx < kernel; kx++) {
             Vector tap = load(filter + kx * LANES);
@@ -84,8 +92,8 @@ inline void convolve_row(Plane plane, Rows rows, long block, const float* filter
     for (long x = 0; x < width; x += TILE) {
         Vector sum[TILE] = {};
         for (long ky = plane.first(y); ky < plane.last(y); ky++)
-            add_row<K, (K - 1) / 2>(rows.at[y + ky - plane.before] + block * rows.block + x * rows.stride, rows.stride,
-                                    filter + ky * kernel * LANES, kernel, x == 0, x + TILE >= width, sum);
+            add_row<K>(rows.at[y + ky - plane.before] + block * rows.block + x * rows.stride, rows.stride,
+                       filter + ky * kernel * LANES, kernel, x == 0, x + TILE >= width, sum);
         if (x + TILE <= width) {
             finish(x, sum, TILE);
         } else {
@@ -97,24 +105,11 @@ inline void convolve_row(Plane plane, Rows rows, long block, const float* filter
     }
 }
 
-// sum[kx] += pixels[j + kx] * slopes[j], for the pixels FROM to TO that take part in it.
-template <long K, long FROM, long TO>
-inline void add_tile_products(const float* pixels, long stride, const Vector* slopes, Vector* sum) {
-#pragma GCC unroll 32
-    for (long i = FROM; i < TO; i++) {
-        Vector pixel = load(pixels + i * stride);
-#pragma GCC unroll 32
-        for (long j = 0; j < TILE; j++)
-            if (j <= i && i < j + K) sum[i - j] += pixel * slopes[j];
-    }
-}
-
 // sum[kx] += the sum over x of pixels[x + kx] * slopes[x].
 template <long K>
 inline void add_products(const float* pixels, long stride, const float* slopes, long slopes_stride, long width,
                          long kernel, float* sum) {
     if constexpr (K > 0) {
-        constexpr long BEFORE = (K - 1) / 2;
         Vector acc[K];
 #pragma GCC unroll 16
         for (long kx = 0; kx < K; kx++) acc[kx] = load(sum + kx * LANES);
@@ -122,9 +117,8 @@ inline void add_products(const float* pixels, long stride, const float* slopes, 
             Vector tile[TILE];
 #pragma GCC unroll 8
             for (long j = 0; j < TILE; j++) tile[j] = load(slopes + j * slopes_stride);
-            if (x > 0) add_tile_products<K, 0, BEFORE>(pixels, stride, tile, acc);
-            add_tile_products<K, BEFORE, TILE + BEFORE>(pixels, stride, tile, acc);
-            if (x + TILE < width) add_tile_products<K, TILE + BEFORE, TILE + K - 1>(pixels, stride, tile, acc);
+            for_tile<K>(pixels, stride, x == 0, x + TILE >= width,
+                        [&](Vector pixel, long j, long kx) { acc[kx] += pixel * tile[j]; });
         }
 #pragma GCC unroll 16
         for (long kx = 0; kx < K; kx++) store(sum + kx * LANES, acc[kx]);
@@ -146,8 +140,8 @@ inline void add_filter_gradient(Plane plane, Rows rows, long block, const float*
                                 float* filter_gradient) {
     long kernel = K > 0 ? K : plane.kernel;
     for (long ky = plane.first(y); ky < plane.last(y); ky++)
-        add_products<K>(rows.at[y + ky - plane.before] + block * rows.block, rows.stride, slopes, slopes_stride, plane.width,
-                        kernel, filter_gradient + ky * kernel * LANES);
+        add_products<K>(rows.at[y + ky - plane.before] + block * rows.block, rows.stride, slopes, slopes_stride,
+                        plane.width, kernel, filter_gradient + ky * kernel * LANES);
 }
 
 // sum += row[0] + ... + row[width - 1]

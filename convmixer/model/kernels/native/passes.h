@@ -238,9 +238,8 @@ void convolve_gradients_chunk(Shape shape, const float* x, const float* filters,
 }
 
 // gradient(at, c, lanes) is the gradient of the convolution's output, gradient.fetch(at) fetches it, and
-// gradient.tensor() is where it lies, or null where it is computed. Its input's is
-// written to dx, with `residual` added; its filters' and bias's to dweight and dbias. residual, dx, and dweight with
-// dbias, may be null.
+// gradient.tensor() is where it lies, or null where it is computed. Its input's is written to dx, with `residual` added;
+// its filters' and bias's to dweight and dbias. residual, dx, and dweight with dbias, may be null.
 template <class Gradient>
 void convolve_gradients(const Shape& shape, Arena& arena, const float* x, const float* weight, Gradient gradient,
                         const float* residual, float* dx, float* dweight, float* dbias) {
