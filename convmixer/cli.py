@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from convmixer import __version__
+from convmixer.console import printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.pass_configs import pass_configs
-from convmixer.printable import printable
 from convmixer.sweeps.commands import sweep
 from convmixer.training import torchrun
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from convmixer.printable import printable
+from convmixer.console import printable
 from convmixer.tracking import runs
 
 if TYPE_CHECKING:

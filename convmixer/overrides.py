@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from convmixer.errors import UserError
+from convmixer.files.untrusted import read_yaml
 from convmixer.keys import Key
-from convmixer.untrusted import read_yaml
 
 
 def check(values: Mapping[str, Any], keys: Mapping[str, Key], where: str) -> dict[str, Any]:

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 from benchmarks.fuzz.attempts import TARGETS, attempt, fuzzing_room
 from benchmarks.fuzz.spoiling import Touch, nested
 from benchmarks.fuzz.weights import SAMPLE
+from convmixer.console import printable
 from convmixer.data import cache
 from convmixer.data.images import labelled_images
 from convmixer.data.splits import Split, measured
 from convmixer.errors import UserError
+from convmixer.files.pickles import NotPlain, load_plain
+from convmixer.files.untrusted import MOST_NODES, parse_json, read_bytes, read_yaml
 from convmixer.inference.figures import confusion_figure
-from convmixer.plain_pickles import NotPlain, load_plain
-from convmixer.printable import printable
 from convmixer.tracking.dashboard.follower import Follower
 from convmixer.tracking.dashboard.storage import Store
 from convmixer.tracking.run_folder import check_folder
 from convmixer.tracking.runs import run, runs
 from convmixer.training import checkpoints
-from convmixer.untrusted import MOST_NODES, parse_json, read_bytes, read_yaml
 
 
 @pytest.mark.parametrize("target", TARGETS)

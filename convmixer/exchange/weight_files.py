@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
-from convmixer.plain_pickles import NotPlain, holds_its_numbers, load_plain
-from convmixer.untrusted import parse_json, read_bytes
-from convmixer.whole_files import write_atomically
+from convmixer.files.atomic import write_atomically
+from convmixer.files.pickles import NotPlain, holds_its_numbers, load_plain
+from convmixer.files.untrusted import parse_json, read_bytes
 
 METADATA = "convmixer"
 SHA256 = "sha256"

@@ -18,6 +18,7 @@ from convmixer.data.images import labelled_images
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
 from convmixer.exchange.weight_files import write_file
+from convmixer.files.atomic import check_output
 from convmixer.inference.classifier import Classifier
 from convmixer.inference.figures import confusion_figure, reliability_figure
 from convmixer.inference.metrics import calibration, confusion_matrix
@@ -29,7 +30,6 @@ from convmixer.summary import versions
 from convmixer.tracking.runs import run
 from convmixer.trained import Trained, open_trained
 from convmixer.training.hardware import describe_device
-from convmixer.whole_files import check_output
 
 # What may be other than it was in training: where the images are and how they are read, where and how it computes.
 CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")

@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
+from convmixer.console import printable
 from convmixer.inference.predictions import Prediction
-from convmixer.printable import printable
 
 NAME_WIDTH = 60  # columns, at most, that names of files are padded to
 

@@ -14,17 +14,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from convmixer.configs import Configs
+from convmixer.console import printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
+from convmixer.files.atomic import check_output, written_whole
 from convmixer.inference.classifier import Classifier
 from convmixer.inference.formats import FORMATS
 from convmixer.inference.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
-from convmixer.printable import printable
 from convmixer.reopening import check_changes
 from convmixer.trained import open_trained
-from convmixer.whole_files import check_output, written_whole
 
 CHANGEABLE = ("device", "precision", "valid_batch_size")
 

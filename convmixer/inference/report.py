@@ -10,8 +10,8 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
+from convmixer.console import printable
 from convmixer.inference.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
-from convmixer.printable import printable
 
 
 def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Tensor | None = None) -> dict[str, Any]:

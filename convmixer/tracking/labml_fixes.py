@@ -12,7 +12,7 @@ from labml.internal.configs.processor import FileConfigsSaver
 from labml.internal.experiment.experiment_run import Run
 from labml.internal.logger.destinations.console import ConsoleDestination
 
-from convmixer.whole_files import write_atomically
+from convmixer.files.atomic import write_atomically
 
 
 class _NoComputer:

@@ -15,11 +15,11 @@ from labml.internal.tracker.indicators import Indicator
 from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
+from convmixer.console import printable
 from convmixer.errors import UserError
-from convmixer.printable import printable
+from convmixer.files.atomic import clear_leftovers, write_atomically
+from convmixer.files.untrusted import parse_json
 from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
-from convmixer.untrusted import parse_json
-from convmixer.whole_files import clear_leftovers, write_atomically
 
 
 class LineWriter(Writer):

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from convmixer.files.atomic import written_whole
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.dashboard.address import running_url
 from convmixer.tracking.progress import duration
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device
-from convmixer.whole_files import written_whole
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
+from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml
 from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
-from convmixer.untrusted import parse_json, read_bytes, read_json, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd

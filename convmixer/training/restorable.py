@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
-from convmixer.plain_pickles import holds_its_numbers
+from convmixer.files.pickles import holds_its_numbers
 
 if TYPE_CHECKING:
     from convmixer.training.trainer import Trainer

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from convmixer.whole_files import write_atomically
+from convmixer.files.atomic import write_atomically
 
 EDITS = "dashboard.json"
 
