@@ -38,7 +38,7 @@ def train(overrides: list[str], seconds: float) -> None:
     from convmixer import session
     from convmixer.configs import Configs
     from convmixer.overrides import split_assignments
-    from convmixer.training import distributed, torchrun
+    from convmixer.training.distributed.workers import torchrun
 
     session.use_project_folder()
     conf = Configs()

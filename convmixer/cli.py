@@ -12,7 +12,7 @@ from convmixer.console import printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.pass_configs import pass_configs
 from convmixer.sweeps.commands import sweep
-from convmixer.training import torchrun
+from convmixer.training.distributed.workers import torchrun
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
@@ -245,7 +245,7 @@ def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 def dashboard(port: int, host: str, open_browser: bool) -> None:
     """Show all runs in labml's web app, those that train too, until Ctrl-C."""
-    from convmixer.tracking.dashboard.server import serve
+    from convmixer.dashboard.server import serve
     from convmixer.tracking.runs import logs_folder
 
     serve(logs_folder(), host, port, open_browser)

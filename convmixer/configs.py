@@ -28,7 +28,7 @@ from convmixer.overrides import check
 from convmixer.recipes import RECIPES
 from convmixer.tracking import labml_fixes
 from convmixer.training import schedules
-from convmixer.training.distributed import ALONE
+from convmixer.training.distributed.workers import ALONE
 from convmixer.training.schedules import Schedule
 from convmixer.training.trainer import Trainer
 

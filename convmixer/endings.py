@@ -9,7 +9,7 @@ from convmixer.configs import Configs
 from convmixer.errors import Interrupted, TrainingFault
 from convmixer.tracking.runs import project_folder
 from convmixer.training import memory
-from convmixer.training.distributed import is_loss_of_a_worker
+from convmixer.training.distributed.workers import is_loss_of_a_worker
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer
 

@@ -22,7 +22,8 @@ from convmixer.tracking import labml_fixes
 from convmixer.tracking.app_server import complete_url
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run, logs_folder, project_folder
-from convmixer.training import memory, torchrun
+from convmixer.training import memory
+from convmixer.training.distributed.workers import torchrun
 from convmixer.training.divergence import Diverged
 from convmixer.training.hardware import keep_freed_memory
 from convmixer.training.stopping import StopRequest

@@ -6,12 +6,12 @@ from importlib.metadata import version
 from typing import Any
 
 from convmixer.configs import Configs
-from convmixer.evaluation import evaluate
 from convmixer.keys import keys_of
 from convmixer.tracking import report
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
+from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import describe_device
 from convmixer.wiring import plain_batches
 

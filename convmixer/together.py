@@ -19,8 +19,7 @@ from convmixer.configs import Configs
 from convmixer.endings import in_one_line
 from convmixer.errors import TrainingFault, UserError
 from convmixer.tracking.runs import Run, all_runs, run
-from convmixer.training import distributed, torchrun
-from convmixer.training.distributed import Workers
+from convmixer.training.distributed.workers import Workers, torchrun
 from convmixer.training.divergence import Diverged, check_may_go_back
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer

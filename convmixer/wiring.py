@@ -13,7 +13,7 @@ from convmixer.data.datasets import Dataset, Split
 from convmixer.model.initialization import apply_starts
 from convmixer.model.kernels import Path, choose_path
 from convmixer.training.averaging import AveragedWeights
-from convmixer.training.distributed import ALONE, Workers, local_device
+from convmixer.training.distributed.workers import ALONE, Workers, local_device
 from convmixer.training.hardware import choose_device, choose_precision
 from convmixer.training.residence import choose_residence
 from convmixer.training.stochastic_depth import StochasticDepth, check_layer

@@ -18,6 +18,8 @@ from benchmarks.fuzz.attempts import TARGETS, attempt, fuzzing_room
 from benchmarks.fuzz.spoiling import Touch, nested
 from benchmarks.fuzz.weights import SAMPLE
 from convmixer.console import printable
+from convmixer.dashboard.follower import Follower
+from convmixer.dashboard.storage import Store
 from convmixer.data import cache
 from convmixer.data.images import labelled_images
 from convmixer.data.splits import Split, measured
@@ -25,8 +27,6 @@ from convmixer.errors import UserError
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import MOST_NODES, parse_json, read_bytes, read_yaml
 from convmixer.inference.figures import confusion_figure
-from convmixer.tracking.dashboard.follower import Follower
-from convmixer.tracking.dashboard.storage import Store
 from convmixer.tracking.run_folder import check_folder
 from convmixer.tracking.runs import run, runs
 from convmixer.training import checkpoints

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from convmixer.evaluation import evaluate
+from convmixer.training.evaluation import evaluate
 from convmixer.training.trainer import Trainer
 
 WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # updates, updates, and how long to measure

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.data.batches import Batch, Batches
-from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
-from convmixer.training.distributed import ALONE, Workers
+from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
+from convmixer.training.evaluation import evaluate
 from convmixer.training.restorable import check_restorable
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth

@@ -17,8 +17,7 @@ from conftest import EXPERIMENT, metrics_saved, wait_for
 
 from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs
-from convmixer.training import torchrun
-from convmixer.training.distributed import Workers
+from convmixer.training.distributed.workers import Workers, torchrun
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 EVERYTHING = [

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convmixer.training.distributed import Workers
-from convmixer.training.global_batch_norm import GlobalBatchNorm2d
+from convmixer.training.distributed.global_batch_norm import GlobalBatchNorm2d
+from convmixer.training.distributed.workers import Workers
 
 
 class Threads(Workers):

@@ -10,9 +10,9 @@ from threading import Thread
 
 import pytest
 
+from convmixer.dashboard import assets
+from convmixer.dashboard.assets import ASSETS, Asset, static_files
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard import assets
-from convmixer.tracking.dashboard.assets import ASSETS, Asset, static_files
 
 pytest.importorskip("labml_app")
 

@@ -17,7 +17,7 @@ import pytest
 from dashboards import Dashboard, wait_until
 from filelock import FileLock
 
-from convmixer.tracking.dashboard.address import running_url
+from convmixer.dashboard.address import running_url
 from convmixer.tracking.run_folder import LOCK, LOG
 
 pytestmark = pytest.mark.xdist_group("dashboard")

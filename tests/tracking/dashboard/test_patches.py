@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
+from convmixer.dashboard.patches import PAGE_PATCHES, VERSION, PagePatch, patched
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard.patches import PAGE_PATCHES, VERSION, PagePatch, patched
 
 STATIC = Path(str(files("labml_app"))) / "static"
 
@@ -45,7 +45,7 @@ from labml_app.db.run import Run
 from labml_app.db.user import User
 from labml_app.logger import logger
 from labml_db import Index, Model
-from convmixer.tracking.dashboard.storage import Store, StoredIndex, StoredModels
+from convmixer.dashboard.storage import Store, StoredIndex, StoredModels
 
 store = Store(Path("test.sqlite"))
 Model.set_db_drivers([StoredModels(m, store) for m in db.models])

@@ -10,8 +10,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convmixer.tracking.dashboard.hardware import parse_nvidia_smi
-from convmixer.tracking.dashboard.points import SHOWN, PointsFile, encode, metric_points, thin
+from convmixer.dashboard.hardware import parse_nvidia_smi
+from convmixer.dashboard.points import SHOWN, PointsFile, encode, metric_points, thin
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=60)
 

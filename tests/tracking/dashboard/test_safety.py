@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from dashboards import Dashboard
 
-from convmixer.tracking.dashboard.guard import MAX_BODY, MAX_PATH, is_loopback
+from convmixer.dashboard.guard import MAX_BODY, MAX_PATH, is_loopback
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 

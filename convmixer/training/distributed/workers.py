@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convmixer.errors import UserError
-from convmixer.training import torchrun
+from convmixer.training.distributed.workers import torchrun
 
 LOST_AFTER = timedelta(seconds=25)  # without an answer; a connection that closes, as a killed worker's, is seen at once
 JOINING = timedelta(minutes=5)
@@ -104,7 +104,7 @@ class Workers:
 
     def spread_batch_norm(self, model: nn.Module, device: torch.device) -> None:
         """Have every BatchNorm in `model` see the whole batch."""
-        from convmixer.training.global_batch_norm import GlobalBatchNorm2d
+        from convmixer.training.distributed.global_batch_norm import GlobalBatchNorm2d
 
         if device.type == "cuda":
             nn.SyncBatchNorm.convert_sync_batchnorm(model, self.training_group)

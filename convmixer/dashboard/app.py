@@ -12,9 +12,9 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
-from convmixer.tracking.dashboard import drivers, patches, records
-from convmixer.tracking.dashboard.follower import Follower
-from convmixer.tracking.dashboard.storage import Store
+from convmixer.dashboard import drivers, patches, records
+from convmixer.dashboard.follower import Follower
+from convmixer.dashboard.storage import Store
 
 API = "/api/v1"
 # The page's own addresses, all of them answered with index.html.

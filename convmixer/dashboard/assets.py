@@ -22,8 +22,8 @@ from urllib.request import urlopen
 
 from platformdirs import user_cache_path
 
+from convmixer.dashboard.patches import patched
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard.patches import patched
 
 PATIENCE = 15.0  # seconds for a server to answer
 PAUSES = (0.5, 1.0, 0.0)  # seconds after each try: registries refuse a connection now and then

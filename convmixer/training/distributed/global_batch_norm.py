@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convmixer.training.distributed import Workers
+from convmixer.training.distributed.workers import Workers
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):

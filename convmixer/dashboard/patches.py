@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from convmixer.dashboard.points import binary, encode
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard.points import binary, encode
 
 VERSION = "0.5.14"
 

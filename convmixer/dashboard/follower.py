@@ -16,11 +16,11 @@ from typing import Any
 
 import psutil
 
+from convmixer.dashboard import hardware
+from convmixer.dashboard.edits import EDITS, Edits
+from convmixer.dashboard.points import NONSENSE, PointsFile, hardware_points, metric_points
+from convmixer.dashboard.storage import Store
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard import hardware
-from convmixer.tracking.dashboard.edits import EDITS, Edits
-from convmixer.tracking.dashboard.points import NONSENSE, PointsFile, hardware_points, metric_points
-from convmixer.tracking.dashboard.storage import Store
 from convmixer.tracking.run_folder import CHECKPOINTS, CONSOLE, LOG, SUMMARY, check_folder
 from convmixer.tracking.runs import Run
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from convmixer.dashboard import address
+from convmixer.dashboard.guard import MAX_HEADERS, Guard, is_loopback
 from convmixer.errors import UserError
-from convmixer.tracking.dashboard import address
-from convmixer.tracking.dashboard.guard import MAX_HEADERS, Guard, is_loopback
 
 DATABASE = "dashboard.sqlite"
 
@@ -35,7 +35,7 @@ def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
 
 def _static_files() -> dict[str, bytes]:
     try:
-        from convmixer.tracking.dashboard.assets import static_files
+        from convmixer.dashboard.assets import static_files
 
         return static_files()
     except ModuleNotFoundError as error:
@@ -81,9 +81,9 @@ def _run(
 ) -> None:
     import uvicorn
 
-    from convmixer.tracking.dashboard import app
-    from convmixer.tracking.dashboard.follower import Follower
-    from convmixer.tracking.dashboard.storage import Store
+    from convmixer.dashboard import app
+    from convmixer.dashboard.follower import Follower
+    from convmixer.dashboard.storage import Store
 
     try:
         store = Store(logs / DATABASE)

@@ -9,9 +9,9 @@ from labml_db import Index, Key, Model
 from labml_db.driver import DbDriver
 from labml_db.index_driver import IndexDbDriver
 
-from convmixer.tracking.dashboard.follower import FollowedRun, Follower
-from convmixer.tracking.dashboard.records import MODELS, Data
-from convmixer.tracking.dashboard.storage import Store, StoredIndex, StoredModels
+from convmixer.dashboard.follower import FollowedRun, Follower
+from convmixer.dashboard.records import MODELS, Data
+from convmixer.dashboard.storage import Store, StoredIndex, StoredModels
 
 PROJECT = "Project:local"
 USER = "User:local"

@@ -12,8 +12,8 @@ from typing import Any
 
 from labml_db import Key
 
-from convmixer.tracking.dashboard.follower import FollowedRun
-from convmixer.tracking.dashboard.points import thin
+from convmixer.dashboard.follower import FollowedRun
+from convmixer.dashboard.points import thin
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
