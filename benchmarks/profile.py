@@ -28,8 +28,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from convmixer.configs import Configs
 from convmixer.data.batches import Batch
+from convmixer.experiment.running import prepare, use_project_folder
 from convmixer.overrides import split_assignments
-from convmixer.session import prepare, use_project_folder
 from convmixer.training.hardware import describe_device
 from convmixer.training.trainer import Trainer
 

@@ -19,7 +19,7 @@ import json, sys, time
 marks = [("Python itself", time.time())]
 def mark(name): marks.append((name, time.time()))
 import torch; mark("import torch")
-from convmixer import session; from convmixer.recorded_training import RecordedTraining
+from convmixer import session; from convmixer.experiment.recording import RecordedTraining
 from convmixer.cli import _given; from convmixer.configs import Configs
 mark("import the rest")
 session.use_project_folder()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
     from convmixer.model.folding import fold
     from convmixer.model.layers import ConvMixer, conv_mixer
-    from convmixer.trained import Trained
+    from convmixer.trained.network import Trained
 
 __version__ = "0.1.0"
 

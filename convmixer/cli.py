@@ -12,7 +12,7 @@ from convmixer.console import printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.pass_configs import pass_configs
 from convmixer.sweeps.commands import sweep
-from convmixer.training.distributed.workers import torchrun
+from convmixer.training.distributed import torchrun
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
@@ -62,7 +62,8 @@ def commands() -> None:
 @pass_configs
 def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, quiet: bool) -> None:
     """Train a new run (the command where none is named)."""
-    from convmixer import session, together
+    from convmixer import together
+    from convmixer.experiment import running as session
     from convmixer.seeds import train_seeds
 
     if quiet and torchrun.rank() == 0:  # the others say even less
@@ -88,7 +89,8 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
 @pass_configs
 def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
     """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
-    from convmixer import reopening, session, together
+    from convmixer import reopening, together
+    from convmixer.experiment import running as session
     from convmixer.overrides import split_assignments
     from convmixer.tracking import runs
 
@@ -120,8 +122,8 @@ def evaluate(
     output: Path | None,
 ) -> None:
     """Measure RUN (a uuid, its beginning, `last`, `best`) or a .safetensors file on the test images, or on others."""
-    from convmixer import session
-    from convmixer.inference.evaluate import evaluate
+    from convmixer.experiment import running as session
+    from convmixer.trained.evaluate import evaluate
 
     if json_file == "-":
         logging.getLogger("convmixer").setLevel(logging.WARNING)
@@ -144,8 +146,8 @@ def predict(
     A folder is searched for images at any depth. - reads standard input: one image, or paths, one on each line. Exit
     status 1: some of the images could not be read.
     """
-    from convmixer import session
-    from convmixer.inference.predict import predict_files
+    from convmixer.experiment import running as session
+    from convmixer.trained.predict import predict_files
 
     session.use_project_folder()
     predict_files(configs_class, run, images, form, top, output)
@@ -159,8 +161,8 @@ def predict(
 @pass_configs
 def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
     """Take the tested weights of RUN, or those of a .safetensors file, away; a model card is written beside them."""
-    from convmixer import session
-    from convmixer.exchange.export import export as write
+    from convmixer.experiment import running as session
+    from convmixer.trained.export import export as write
 
     session.use_project_folder()
     write(configs_class, run, output, format_name, folded)
@@ -180,7 +182,7 @@ def import_(
     file: Path, output: Path, layout: str, trained_on: str | None, activation: str | None, **given: Any
 ) -> None:
     """Bring in a ConvMixer's weights from timm, the authors' code or labml_nn. No code in FILE is run."""
-    from convmixer.exchange.importing import import_weights
+    from convmixer.trained.import_weights import import_weights
 
     import_weights(file, output, layout, trained_on, activation, given)
 
@@ -202,8 +204,8 @@ def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None
 @pass_configs
 def check(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
     """Overfit one batch to 100 %, or say what is wrong. A network that can't do this learns nothing."""
-    from convmixer import session
-    from convmixer.overfit import overfit
+    from convmixer.experiment import running as session
+    from convmixer.experiment.overfit import overfit
 
     session.use_project_folder()
     conf = configs_class()
@@ -227,7 +229,8 @@ def runs(context: click.Context) -> None:
 @pass_configs
 def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
     """Send what its labml server lacks of RUN; tracking.app_url=URL names another one."""
-    from convmixer import reopening, session
+    from convmixer import reopening
+    from convmixer.experiment import running as session
     from convmixer.keys import keys_of
     from convmixer.overrides import split_assignments
     from convmixer.tracking import runs

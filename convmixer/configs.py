@@ -115,7 +115,7 @@ class Configs(BaseConfigs):
 
     def run(self) -> dict[str, Any]:
         """Train, then test once, within a started labml experiment. Returns what `summary.json` holds."""
-        from convmixer.session import train
+        from convmixer.experiment.running import train
 
         return train(self)
 

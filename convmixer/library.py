@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from convmixer.errors import UserError
 from convmixer.model.folding import fold
 from convmixer.model.layers import SIZES, ConvMixer, conv_mixer
-from convmixer.trained import Trained, open_trained
+from convmixer.trained.network import Trained, open_trained
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs

@@ -7,10 +7,10 @@ from typing import Any
 
 from convmixer.configs import CHANGEABLE_ON_RESUME, Configs
 from convmixer.errors import UserError
+from convmixer.experiment.resuming import check_unended
+from convmixer.experiment.running import begin, prepare, script
 from convmixer.keys import Key, keys_of
 from convmixer.overrides import check
-from convmixer.restoring import check_unended
-from convmixer.session import begin, prepare, script
 from convmixer.tracking.runs import Run
 
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from convmixer.errors import Interrupted, TrainingFault
+from convmixer.experiment.running import script
 from convmixer.overrides import as_argument
-from convmixer.session import script
 from convmixer.tracking.runs import run
 
 

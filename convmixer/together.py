@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from convmixer import reopening, session
+from convmixer import reopening
 from convmixer.configs import Configs
-from convmixer.endings import in_one_line
 from convmixer.errors import TrainingFault, UserError
+from convmixer.experiment import running as session
+from convmixer.experiment.failures import in_one_line
 from convmixer.tracking.runs import Run, all_runs, run
-from convmixer.training.distributed.workers import Workers, torchrun
+from convmixer.training.distributed import torchrun
+from convmixer.training.distributed.workers import Workers
 from convmixer.training.divergence import Diverged, check_may_go_back
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer

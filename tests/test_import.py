@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from convmixer import UserError, load
 from convmixer.cli import main
-from convmixer.exchange.weight_files import read_tensors
+from convmixer.trained.weight_files import read_tensors
 
 SIZES = {"d_model": 8, "n_layers": 2, "kernel_size": 3, "patch_size": 2, "n_classes": 3, "in_channels": 3}
 FACTS = ("--classes", "cat,dog,ship", "--image-size", "8", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25")

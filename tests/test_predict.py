@@ -17,9 +17,9 @@ import torch
 from conftest import EXPERIMENT, PROJECT
 from PIL import Image
 
-from convmixer.inference.classifier import Classifier
-from convmixer.inference.predictions import find_images, predict
-from convmixer.trained import open_trained
+from convmixer.trained.classifier import Classifier
+from convmixer.trained.network import open_trained
+from convmixer.trained.predictions import find_images, predict
 
 WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
 
@@ -237,7 +237,7 @@ def test_batches_make_no_difference(photos) -> None:
 
 def test_a_diverged_network_is_no_prediction(photos, refusal, monkeypatch) -> None:
     monkeypatch.setattr(
-        "convmixer.trained.Trained.normalise", lambda self, images: images.permute(0, 3, 1, 2) * torch.nan
+        "convmixer.trained.network.Trained.normalise", lambda self, images: images.permute(0, 3, 1, 2) * torch.nan
     )
     assert "outputs are not finite" in refusal(["predict", str(WEIGHTS), str(photos)])
 

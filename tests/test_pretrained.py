@@ -10,9 +10,9 @@ from peers import as_if_trained, timm_conv_mixer
 from safetensors.torch import save_file
 
 from convmixer.configs import Configs
-from convmixer.exchange.pretrained import begin_from_pretrained
 from convmixer.tracking.runs import all_runs, run
-from convmixer.trained import from_file
+from convmixer.trained.initial_weights import begin_from_pretrained
+from convmixer.trained.network import from_file
 
 WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
 

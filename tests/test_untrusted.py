@@ -26,9 +26,9 @@ from convmixer.data.splits import Split, measured
 from convmixer.errors import UserError
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import MOST_NODES, parse_json, read_bytes, read_yaml
-from convmixer.inference.figures import confusion_figure
 from convmixer.tracking.run_folder import check_folder
 from convmixer.tracking.runs import run, runs
+from convmixer.trained.evaluation_figures import confusion_figure
 from convmixer.training import checkpoints
 
 

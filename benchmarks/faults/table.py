@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from convmixer.summary import versions
+from convmixer.experiment.summary import versions
 from convmixer.training.hardware import cpu_name
 
 NOTHING = "nothing"

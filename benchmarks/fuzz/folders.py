@@ -18,7 +18,7 @@ from convmixer.keys import keys_of
 from convmixer.overrides import check, read_config_file
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.runs import compare, differences, run, runs
-from convmixer.trained import from_run
+from convmixer.trained.network import from_run
 
 CONFIG = """\
 recipe: small

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from convmixer.anatomy.panels import as_colours, label_row, layers_of, new_figure, part, picture
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 
 def stages(trained: Trained, images: Tensor) -> list[Tensor]:

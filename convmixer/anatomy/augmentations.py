@@ -12,7 +12,7 @@ from convmixer.data.augmentation import MIXING, OPERATIONS, Augmentation
 from convmixer.data.batches import Batches
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 PREFIX = "augment."
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from convmixer.anatomy.panels import label_row, layers_of, new_figure, part, picture
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 
 def patch_filters(trained: Trained, columns: int = 16, most: int = 256) -> Figure:

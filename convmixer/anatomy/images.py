@@ -11,7 +11,7 @@ from convmixer.data.shapes import shapes
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
 from convmixer.tracking.runs import project_folder, settings
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 
 def dataset_of(trained: Trained, path: str | Path | None = None) -> Dataset:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from convmixer.anatomy.panels import as_colours, new_figure, picture
 from convmixer.data.splits import Split
-from convmixer.inference.classifier import Classifier
-from convmixer.trained import Trained
+from convmixer.trained.classifier import Classifier
+from convmixer.trained.network import Trained
 
 
 def probabilities(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:

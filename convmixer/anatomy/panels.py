@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from convmixer.errors import UserError
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 CHARACTERS_PER_INCH = 14.5  # of a caption
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from convmixer.anatomy.panels import layers_of, new_figure, part, picture
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 SHARE = 0.9  # of the dependence on all pixels: what counts as seen
 

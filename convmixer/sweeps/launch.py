@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convmixer import session
 from convmixer.configs import Configs, resolve
 from convmixer.consistency import check_consistency
 from convmixer.errors import UserError
+from convmixer.experiment import running as session
 from convmixer.keys import Key, keys_of
 from convmixer.overrides import split_assignments
 from convmixer.sweeps import report, search, storage

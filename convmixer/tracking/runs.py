@@ -137,12 +137,12 @@ class Run:
     def model(self) -> "nn.Module":
         """The network with the weights that the run was tested with, or the best so far; in eval mode, on the CPU.
 
-        `convmixer.trained.from_run` also says how its input is normalised, and takes the `Configs` of a script.
+        `convmixer.trained.network.from_run` also says how its input is normalised, and takes the `Configs` of a script.
 
         Raises:
             UserError: there is no checkpoint yet, or the network is one of a script.
         """
-        from convmixer.trained import from_run
+        from convmixer.trained.network import from_run
 
         return from_run(self).model
 

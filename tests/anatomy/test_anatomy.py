@@ -20,7 +20,7 @@ from convmixer.anatomy.receptive_field import effective_fields, effective_size, 
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
 from convmixer.model.layers import conv_mixer
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 
 CLASSES = ("red", "green", "blue")
 

@@ -130,7 +130,7 @@ def test_the_network_of_a_run(tiny_run_overrides: list[str], command: Callable, 
     said = command(*tiny_run_overrides).stdout
     code = (
         "import sys; from convmixer.tracking.runs import run; from convmixer.anatomy.images import dataset_of;"
-        "from convmixer.trained import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
+        "from convmixer.trained.network import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
         "right = r.model()(t.normalise(test.images)).argmax(1) == test.labels;"
         "print(f'{right.float().mean():.2%}', 'labml' in sys.modules)"
     )

@@ -17,7 +17,8 @@ from conftest import EXPERIMENT, metrics_saved, wait_for
 
 from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs
-from convmixer.training.distributed.workers import Workers, torchrun
+from convmixer.training.distributed import torchrun
+from convmixer.training.distributed.workers import Workers
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 EVERYTHING = [

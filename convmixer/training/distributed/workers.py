@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from convmixer.errors import UserError
-from convmixer.training.distributed.workers import torchrun
+from convmixer.training.distributed import torchrun
 
 LOST_AFTER = timedelta(seconds=25)  # without an answer; a connection that closes, as a killed worker's, is seen at once
 JOINING = timedelta(minutes=5)

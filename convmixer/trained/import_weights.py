@@ -6,13 +6,13 @@ from typing import Any
 
 from convmixer.configs import Configs, resolve
 from convmixer.errors import UserError
-from convmixer.exchange.export import metadata_of
-from convmixer.exchange.model_card import card_path, write_card
-from convmixer.exchange.weight_files import read_tensors, save_weights
 from convmixer.keys import keys_of
 from convmixer.model.interchange import Weights, from_layout, recognise, sizes_of
 from convmixer.model.layers import SIZES, conv_mixer
-from convmixer.trained import BUILT_IN, Trained
+from convmixer.trained.export import metadata_of
+from convmixer.trained.model_card import card_path, write_card
+from convmixer.trained.network import BUILT_IN, Trained
+from convmixer.trained.weight_files import read_tensors, save_weights
 
 CIFAR10_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 # What no file of weights holds, as in the authors' and timm's trainings on these data sets.

@@ -16,7 +16,7 @@ from torch import Tensor
 from convmixer.data.image_files import check_channels, read_image, ready_for_threads, what_is_wrong
 from convmixer.data.trees import EXTENSIONS
 from convmixer.errors import UserError
-from convmixer.inference.classifier import Classifier
+from convmixer.trained.classifier import Classifier
 
 MAX_BYTES = 2**28  # of one file; what is larger is no photograph
 STDIN = "-"

@@ -11,19 +11,19 @@ from labml.internal.experiment import experiment_singleton
 
 from convmixer.configs import Configs
 from convmixer.consistency import check_consistency
-from convmixer.endings import in_one_line
 from convmixer.errors import UserError
-from convmixer.exchange.pretrained import begin_from_pretrained
+from convmixer.experiment.failures import in_one_line
+from convmixer.experiment.recording import RecordedTraining
+from convmixer.experiment.resuming import Restored, restore
+from convmixer.experiment.summary import summarise
 from convmixer.keys import keys_of
-from convmixer.recorded_training import RecordedTraining
-from convmixer.restoring import Restored, restore
-from convmixer.summary import summarise
 from convmixer.tracking import labml_fixes
 from convmixer.tracking.app_server import complete_url
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run, logs_folder, project_folder
+from convmixer.trained.initial_weights import begin_from_pretrained
 from convmixer.training import memory
-from convmixer.training.distributed.workers import torchrun
+from convmixer.training.distributed import torchrun
 from convmixer.training.divergence import Diverged
 from convmixer.training.hardware import keep_freed_memory
 from convmixer.training.stopping import StopRequest

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from convmixer.errors import UserError
-from convmixer.exchange.weight_files import PICKLES, write_file
 from convmixer.model.folding import is_standard
 from convmixer.overrides import as_argument
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
+from convmixer.trained.weight_files import PICKLES, write_file
 
 MARK = "<!-- a model card of convmixer-lab -->"
 SIZES = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")

@@ -18,13 +18,13 @@ from convmixer.console import printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import check_output, written_whole
-from convmixer.inference.classifier import Classifier
-from convmixer.inference.formats import FORMATS
-from convmixer.inference.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
 from convmixer.reopening import check_changes
-from convmixer.trained import open_trained
+from convmixer.trained.classifier import Classifier
+from convmixer.trained.network import open_trained
+from convmixer.trained.prediction_formats import FORMATS
+from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 
 CHANGEABLE = ("device", "precision", "valid_batch_size")
 

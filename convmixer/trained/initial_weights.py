@@ -15,7 +15,7 @@ from torch import Tensor
 
 from convmixer.errors import UserError
 from convmixer.model.interchange import Weights, from_layout, sizes_of
-from convmixer.trained import from_file
+from convmixer.trained.network import from_file
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs

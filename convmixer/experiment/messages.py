@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from convmixer.dashboard.address import running_url
+from convmixer.experiment.progress import duration
 from convmixer.files.atomic import written_whole
 from convmixer.tracking.curves import learning_curves
-from convmixer.tracking.progress import duration
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device

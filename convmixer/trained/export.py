@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from convmixer.configs import Configs
 from convmixer.errors import UserError
-from convmixer.exchange.model_card import card_path, without_places, write_card
-from convmixer.exchange.weight_files import PICKLES, save_weights, write_file, write_tensors
 from convmixer.model.folding import fold, is_standard
 from convmixer.model.interchange import LAYOUTS, to_layout
-from convmixer.trained import Trained, open_trained
+from convmixer.trained.model_card import card_path, without_places, write_card
+from convmixer.trained.network import Trained, open_trained
+from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
 
 # What a file of each format may end in.
 SUFFIXES = {

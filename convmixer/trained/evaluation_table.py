@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convmixer.console import printable
-from convmixer.inference.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
 
 
 def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Tensor | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from convmixer.configs import Configs
 from convmixer.consistency import check_consistency
 from convmixer.data.datasets import Split
 from convmixer.errors import TrainingFault
-from convmixer.exchange.pretrained import begin_from_pretrained
+from convmixer.trained.initial_weights import begin_from_pretrained
 from convmixer.training.hardware import keep_freed_memory
 from convmixer.training.trainer import Trainer
 from convmixer.wiring import plain_batches

@@ -17,18 +17,18 @@ from convmixer.consistency import check_consistency
 from convmixer.data.images import labelled_images
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
-from convmixer.exchange.weight_files import write_file
+from convmixer.experiment.summary import versions
 from convmixer.files.atomic import check_output
-from convmixer.inference.classifier import Classifier
-from convmixer.inference.figures import confusion_figure, reliability_figure
-from convmixer.inference.metrics import calibration, confusion_matrix
-from convmixer.inference.report import measure, report
 from convmixer.keys import keys_of
 from convmixer.overrides import split_assignments
 from convmixer.reopening import check_changes, reopen
-from convmixer.summary import versions
 from convmixer.tracking.runs import run
-from convmixer.trained import Trained, open_trained
+from convmixer.trained.classifier import Classifier
+from convmixer.trained.evaluation_figures import confusion_figure, reliability_figure
+from convmixer.trained.evaluation_table import measure, report
+from convmixer.trained.metrics import calibration, confusion_matrix
+from convmixer.trained.network import Trained, open_trained
+from convmixer.trained.weight_files import write_file
 from convmixer.training.hardware import describe_device
 
 # What may be other than it was in training: where the images are and how they are read, where and how it computes.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TextIO
 
 from convmixer.console import printable
-from convmixer.inference.predictions import Prediction
+from convmixer.trained.predictions import Prediction
 
 NAME_WIDTH = 60  # columns, at most, that names of files are padded to
 

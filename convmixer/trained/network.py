@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from convmixer.errors import UserError
-from convmixer.exchange.weight_files import load_weights, usable
 from convmixer.model.interchange import sizes_of
 from convmixer.model.layers import ACTIVATIONS, conv_mixer
 from convmixer.tracking.runs import Run, run
+from convmixer.trained.weight_files import load_weights, usable
 from convmixer.training import checkpoints
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
-from convmixer.trained import Trained
+from convmixer.trained.network import Trained
 from convmixer.training.hardware import choose_device, choose_precision, keep_freed_memory
 
 

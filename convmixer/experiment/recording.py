@@ -3,9 +3,10 @@
 from typing import Any
 
 from convmixer.configs import Configs
-from convmixer.restoring import Restored, describe_data
-from convmixer.tracking import app_writer, report
-from convmixer.tracking.progress import Estimate, ProgressBar
+from convmixer.experiment import messages as report
+from convmixer.experiment.progress import Estimate, ProgressBar
+from convmixer.experiment.resuming import Restored, describe_data
+from convmixer.tracking import app_writer
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from convmixer.configs import Configs
+from convmixer.experiment import messages as report
 from convmixer.keys import keys_of
-from convmixer.tracking import report
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
