@@ -15,7 +15,9 @@ from torch import nn
 from convmixer.data import datasets, images, shapes
 from convmixer.data.augmentation import MIXING, OPERATIONS
 from convmixer.data.augmentation.randaugment import CHOICE_SETS
+from convmixer.data.cifar import CifarName
 from convmixer.data.datasets import Dataset
+from convmixer.data.trees import is_tree
 from convmixer.errors import UserError
 from convmixer.keys import Knob
 from convmixer.training import optimizers
@@ -24,8 +26,10 @@ from convmixer.training import optimizers
 class DataConfigs(BaseConfigs):
     """Where images come from."""
 
-    dataset: Annotated[Dataset, Knob("auto: CIFAR-10, or shapes where it can't be had")] = "auto"
-    path: Annotated[str | None, Knob("images tree or .zip; folder of CIFAR's archive")] = None
+    dataset: Annotated[
+        Dataset, Knob("auto: CIFAR-10, or shapes if no source has it; images if data.path is a tree")
+    ] = "auto"
+    path: Annotated[str | None, Knob("an image tree or .zip; a folder with CIFAR's files")] = None
     image_size: Annotated[int | None, Knob("resize images to this side", low=4, high=1024)] = None
     validation: Annotated[int, Knob("training images held out; 0: best is last", low=0)] = 5000
     resident: Annotated[bool | None, Knob("on the training device; none: if they fit, else from disk")] = None
@@ -95,25 +99,30 @@ class TrackingConfigs(BaseConfigs):
     )
 
 
-def _data_folder(c: DataConfigs) -> Path:
-    return Path(c.path) if c.path else lab.get_data_path()
-
-
 @option(DataConfigs.dataset, "auto")
 def _auto(c: DataConfigs) -> Dataset:
+    if c.path is not None:
+        return _images(c) if is_tree(Path(c.path)) else _cifar10(c)
     # One of several that must train on the same: started by torchrun, or by a sweep.
     is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
-    return datasets.auto(_data_folder(c), may_fall_back=c.may_fall_back and not is_one_of_several)
+    return datasets.auto(lab.get_data_path(), may_fall_back=c.may_fall_back and not is_one_of_several)
 
 
 @option(DataConfigs.dataset, "cifar10")
 def _cifar10(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar10", _data_folder(c))
+    return _cifar(c, "cifar10")
 
 
 @option(DataConfigs.dataset, "cifar100")
 def _cifar100(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar100", _data_folder(c))
+    return _cifar(c, "cifar100")
+
+
+def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
+    """From `data.path` alone where it is given; else from the data folder, or downloaded to it."""
+    if c.path is not None:
+        return datasets.cifar(name, Path(c.path), may_download=False)
+    return datasets.cifar(name, lab.get_data_path())
 
 
 @option(DataConfigs.dataset, "images")

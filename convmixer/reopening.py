@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.configs import CHANGEABLE_ON_RESUME, Configs
+from convmixer.data.datasets import auto_was
 from convmixer.errors import UserError
 from convmixer.experiment.resuming import check_unended
 from convmixer.experiment.running import begin, prepare, script
@@ -44,7 +45,8 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
     conf = configs_class()
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
     if recorded["data.dataset"] == "auto":  # what it came to then is what it is now
-        recorded["data.dataset"] = "shapes" if "shapes" in run.info["tags"] else "cifar10"
+        path = (run.given | changes).get("data.path")
+        recorded["data.dataset"] = auto_was(run.info["tags"], path and Path(path))
     conf.override(run.given | changes, recorded)
     return conf
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from convmixer.data.datasets import cifar
+from convmixer.data.datasets import auto_was, cifar
 from convmixer.data.images import image_folder
 from convmixer.data.shapes import shapes
 from convmixer.data.splits import Dataset, Split
@@ -37,16 +37,16 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
     data_folder = project_folder() / settings().get("data_path", "data")
     recorded = trained.configs["data.path"]
     path = path or (Path(recorded) if recorded else None)
+    if kind == "auto":
+        kind = auto_was([trained.data["name"]], path)
     if kind == "images" or (trained.imported and path):
         if path is None:
             raise UserError(f"{trained.name} does not know where its images are: give their folder or .zip")
         return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
-    if kind == "auto":  # what it came to in training
-        kind = "shapes" if trained.data["name"] == "shapes" else "cifar10"
     if kind == "shapes":
         return shapes()
     if kind in ("cifar10", "cifar100"):
-        return cifar(kind, path or data_folder)
+        return cifar(kind, path or data_folder, may_download=path is None)
     raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: load it there")
 
 

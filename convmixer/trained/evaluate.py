@@ -14,6 +14,7 @@ from torch import Tensor
 
 from convmixer.configs import Configs, resolve
 from convmixer.consistency import check_consistency
+from convmixer.data.datasets import auto_was
 from convmixer.data.images import labelled_images
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
@@ -123,8 +124,9 @@ def _network_and_its_data(
 def _configs_of_file(configs_class: type[Configs], trained: Trained, changes: Mapping[str, Any]) -> Configs:
     keys = keys_of(configs_class)
     recorded = resolve({}, keys) | {key: trained.configs[key] for key in keys if key in trained.configs}
-    if recorded["data.dataset"] == "auto" and trained.data["name"] == "shapes":  # what it came to then
-        recorded["data.dataset"] = "shapes"
+    if recorded["data.dataset"] == "auto":  # what it came to then
+        path = changes.get("data.path")
+        recorded["data.dataset"] = auto_was([trained.data["name"]], path and Path(path))
     conf = configs_class()
     conf.override(changes, recorded | {"device": "auto", "data.path": None})
     return conf
