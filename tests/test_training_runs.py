@@ -319,7 +319,7 @@ def test_cifar10_that_is_not_available_becomes_shapes_with_a_banner(command, tmp
 def test_auto_takes_a_tree_in_data_path_as_images(command, tiny, tiny_run_overrides, tmp_path) -> None:
     """`data.dataset=images` may be left out; the run is resumed and evaluated as one on images."""
     overrides = [word for word in tiny_run_overrides if word != "data.dataset=images"]
-    command(*overrides, "epochs=1")
+    command(*overrides)
     assert only_run(tmp_path).info["name"] == "tiny-small"
     assert only_run(tmp_path).summary["data"] == "tiny"
     assert "of 60 images of tiny" in command("evaluate", "last").stdout

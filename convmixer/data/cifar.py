@@ -55,6 +55,9 @@ def find(name: CifarName, folder: Path, may_download: bool = True) -> Dataset:
         UserError: it is not in `folder`, and may not be downloaded.
     """
     published, folder = PUBLISHED[name], Path(os.path.abspath(folder.expanduser()))
+    if not may_download and not folder.is_dir():
+        wrong = "is a file, expected the folder it is in" if folder.exists() else "no such folder"
+        raise UserError(f"data.path={folder}: {wrong}")
     dataset = _kept(published, folder)
     if dataset is not None:
         return dataset
@@ -110,10 +113,6 @@ def _read(published: Published, place: cifar_files.Place, folder: Path) -> tuple
 def _holds_nothing(published: Published, folder: Path, problems: list[str]) -> str:
     if problems:
         return f"data.path: {'; '.join(problems)}"
-    if not folder.is_dir():
-        return (
-            f"data.path={folder}: {'is a file, expected the folder it is in' if folder.exists() else 'no such folder'}"
-        )
     expected = [*(f"{name}/" for name in published.folders.values()), *published.archives.values()]
     return (
         f"data.path={folder} holds no {published.title}: expected {', '.join(expected)}; "
