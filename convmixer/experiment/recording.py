@@ -65,7 +65,8 @@ class RecordedTraining:
         """Train what is left."""
         shown = not self.recorder.quiet
         total = self.trainer.total_steps
-        self.estimate = Estimate(self.trainer.step, total)
+        is_new = self.trainer.step == 0 and self.conf.workers.is_alone
+        self.estimate = Estimate(self.trainer.step, total, may_be_shorter=is_new and self.conf.minutes is None)
         with ProgressBar(total, self.trainer.step, shown) as self.bar:
             while self.trainer.step < total:
                 try:
