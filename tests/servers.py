@@ -22,6 +22,7 @@ class Server:
         ranges: it can send the rest of a file.
         declared: the length that it announces in place of the true one; -1: none.
         asked: the path, and the first byte, of each request.
+        sent: bytes of files.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Server:
     ranges: bool = True
     declared: int | None = None
     asked: list[tuple[str, int]] = field(default_factory=list)
+    sent: int = 0
     url: str = ""
 
 
@@ -63,9 +65,10 @@ def serving() -> Iterator[Server]:
             time.sleep(state.stall)
 
         def send(self, content: bytes) -> None:
-            piece = max(1, (state.rate or 10**9) // 20)
+            piece = state.rate // 20 if state.rate else 2**20
             for first in range(0, len(content), piece):
                 self.wfile.write(content[first : first + piece])
+                state.sent += len(content[first : first + piece])
                 if state.rate:
                     time.sleep(0.05)
 
