@@ -73,7 +73,11 @@ class Sources:
 
 
 def measure(sources: Sources, title: str, prepare: Callable[[Path], None], elsewhere: int = 0) -> dict[str, Any]:
-    """A start with an empty data folder that `prepare` has put something into; `elsewhere`: bytes from other servers."""
+    """A start with a data folder that `prepare` has put something into.
+
+    Args:
+        elsewhere: bytes that come from other servers.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         sources.reset()

@@ -104,7 +104,7 @@ def _kept(published: Published, folder: Path) -> Dataset | None:
 
 def _read(published: Published, place: cifar_files.Place, folder: Path) -> tuple[Dataset, bool]:
     """The data set that lies there, and whether a cache of it is kept now."""
-    log.info("decoding %s: only this once", place.path)
+    log.info("checking and decoding %s: only this once", place.path)
     dataset = cifar_files.read(published, place)
     is_kept = cache.save(folder, _fingerprint(published), str(folder / published.name), dataset)
     return dataset, is_kept
@@ -141,13 +141,8 @@ def _downloaded(published: Published, folder: Path) -> Dataset:
 
 def _from_the_first(published: Published, folder: Path) -> Dataset:
     most = max(source.size for source in published.sources) + published.bytes
-    log.info(
-        "%s is not in %s yet. It is downloaded once: that takes up to %s of disk there, and %s from then on",
-        published.title,
-        folder,
-        _megabytes(most),
-        _megabytes(published.bytes),
-    )
+    log.info("%s is not in %s yet: it is downloaded, only this once", published.title, folder)
+    log.info("this takes up to %s of disk, and %s once it is decoded", _megabytes(most), _megabytes(published.bytes))
     problems = []
     waiting = [(source, LEAST_RATE) for source in published.sources]
     while waiting:
@@ -171,7 +166,7 @@ def _from(source: Source, published: Published, folder: Path, least_rate: float)
     if free < needed:
         raise Unavailable(f"{folder} has {_megabytes(free)} of disk free, {_megabytes(needed)} are needed")
     resumed = f"resuming at {_megabytes(came)} of" if came else "downloading"
-    log.info("%s %s from %s", resumed, f"{_megabytes(source.size)}", urlsplit(url).hostname)
+    log.info("%s %s from %s", resumed, _megabytes(source.size), urlsplit(url).hostname)
     download(url, part, source.size, source.digest, least_rate)
     dataset, is_kept = _read(published, cifar_files.Place(source.version, part), folder)
     if is_kept:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 import socket
 import subprocess
@@ -167,7 +168,7 @@ def test_the_published_images_from_every_source(
             (tmp_path / NAMES[version]).write_bytes(packed(version, records))
         else:
             archive = packed(version, records)
-            archives = {"python": b"", "npm": b""} | {version: archive}
+            archives = {"python": b"none", "npm": b"none", version: archive}
             state.files = {NPM_PATH if version == "npm" else f"/{NAMES[version]}": archive}
             monkeypatch.setenv("NPM_CONFIG_REGISTRY", state.url)
             publish(monkeypatch, replace(CIFAR10, python_md5=md5), state.url, archives)
@@ -215,8 +216,9 @@ def test_a_download_is_removed_once_there_is_a_cache(server: Server, tmp_path: P
     check(cifar("cifar10", tmp_path))
     assert files_in(tmp_path) == set()
     said = [record.message for record in caplog.records]
-    assert said[0].startswith(f"CIFAR-10 is not in {tmp_path} yet. It is downloaded once: that takes up to ")
-    assert "from 127.0.0.1" in said[1] and said[2].startswith("decoding ")
+    assert said[0] == f"CIFAR-10 is not in {tmp_path} yet: it is downloaded, only this once"
+    assert re.fullmatch(r"this takes up to \d+ MB of disk, and \d+ MB once it is decoded", said[1])
+    assert "from 127.0.0.1" in said[2] and said[3].startswith("checking and decoding ")
     caplog.clear()
     check(cifar("cifar10", tmp_path))
     assert len(server.asked) == 1 and not caplog.records
@@ -282,7 +284,7 @@ def test_a_server_is_left_for_the_registry_if_it(
     start = time.monotonic()
     check(cifar("cifar10", tmp_path))
     assert time.monotonic() - start < 3
-    _, _, line, _, _ = [record.message for record in caplog.records]
+    _, _, _, line, _, _ = [record.message for record in caplog.records]
     assert "127.0.0.1" in line and "\n" not in line
     assert any(part in line for part in says.split("|"))
     assert len(registry.asked) == 1
