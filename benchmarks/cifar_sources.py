@@ -83,9 +83,9 @@ def measure(sources: Sources, title: str, prepare: Callable[[Path], None], elsew
         sources.reset()
         prepare(folder)
         before = sum(server.sent for server in sources.servers)
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         cifar.cifar("cifar10", folder)
-        seconds = time.perf_counter() - started
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
         (cache,) = folder.glob("*.safetensors")
         content = cache.read_bytes()
     tensors = content[8 + int.from_bytes(content[:8], "little") :]
@@ -94,6 +94,7 @@ def measure(sources: Sources, title: str, prepare: Callable[[Path], None], elsew
         "source": title,
         "downloaded_mb": f"{sent / 1e6:.1f}",
         "seconds": f"{seconds:.1f}",
+        "cpu_seconds": f"{cpu_seconds:.1f}",
         "cache": cache.name,
         "cache_sha256": hashlib.sha256(tensors).hexdigest()[:16],
     }

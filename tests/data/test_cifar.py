@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import PROJECT
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from published import as_published, binary_files, drawn, npm_files, packed, python_files, records_of, tar_gz
 from published import write_folder as extracted
@@ -28,12 +31,15 @@ from servers import Server, serving
 from torchvision import datasets
 
 from convmixer.data import cifar as module
+from convmixer.data import cifar_files
 from convmixer.data.cifar import cifar
+from convmixer.data.cifar_files import Place
 from convmixer.data.cifar_published import CIFAR10, CIFAR100, Published, Source
 from convmixer.data.datasets import auto
 from convmixer.data.splits import Dataset
 from convmixer.errors import UserError
 from convmixer.files import download
+from convmixer.files.tarballs import Damaged
 
 RECORDS = drawn()
 ARCHIVES = {version: packed(version, RECORDS) for version in CIFAR10.archives}
@@ -386,6 +392,19 @@ def test_other_content_is_not_used(wrong: str, published: Published, here: Path)
         cifar("cifar10", here, may_download=False)
     assert says in str(error.value) and "\n" not in str(error.value)
     assert not list(here.glob("*.safetensors")) and not (here / "trapped").exists()
+
+
+@given(st.sampled_from(list(NAMES)), st.integers(0), st.binary(max_size=20))
+def test_an_archive_that_was_spoilt_is_read_right_or_not_at_all(version: str, place: int, bytes_there: bytes) -> None:
+    content = ARCHIVES[version]
+    place %= len(content)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / NAMES[version]
+        path.write_bytes(content[:place] + bytes_there + content[place + len(bytes_there) :])
+        try:
+            check(cifar_files.read(as_published(RECORDS), Place(version, path)))
+        except Damaged as problem:
+            assert str(path) in str(problem) and "\n" not in str(problem)
 
 
 def test_a_fifo_is_not_waited_for(published: Published, tmp_path: Path) -> None:
