@@ -12,12 +12,13 @@ import matplotlib
 import torch
 from torch import Tensor
 
-from convmixer.configs import Configs, resolve
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import split_assignments
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
 from convmixer.data.augmentation import MIXING, OPERATIONS, Augmentation
 from convmixer.data.augmentation.operation import to_levels
 from convmixer.data.augmentation.randaugment import increasing
-from convmixer.keys import keys_of
-from convmixer.overrides import split_assignments
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

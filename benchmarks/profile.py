@@ -27,9 +27,9 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from convmixer.configs import Configs
+from convmixer.configs.overrides import split_assignments
 from convmixer.data.batches import Batch
 from convmixer.experiment.running import prepare, use_project_folder
-from convmixer.overrides import split_assignments
 from convmixer.training.hardware import describe_device
 from convmixer.training.trainer import Trainer
 

@@ -36,8 +36,8 @@ BASE = "1 process, 2 threads"
 def train(overrides: list[str], seconds: float) -> None:
     """Print images/s, from the first worker; the number of updates is agreed on, as workers must make the same."""
     from convmixer.configs import Configs
+    from convmixer.configs.overrides import split_assignments
     from convmixer.experiment import running as session
-    from convmixer.overrides import split_assignments
     from convmixer.training.distributed import torchrun
     from convmixer.training.distributed import workers as distributed
 

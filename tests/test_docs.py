@@ -11,11 +11,11 @@ import pytest
 from conftest import PROJECT
 
 from convmixer.cli import commands
-from convmixer.config_table import config_table
 from convmixer.configs import Configs
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import check, split_assignments
+from convmixer.configs.table import config_table
 from convmixer.errors import UserError
-from convmixer.keys import keys_of
-from convmixer.overrides import check, split_assignments
 from convmixer.sweeps.space_text import read_space
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -91,7 +91,7 @@ def test_a_wrong_command_is_not_understood(understand: Callable[[list[str]], Non
 
 def test_the_table_of_keys_is_current() -> None:
     page = PROJECT / "docs" / "configs.md"
-    assert page.read_text() == config_table(), "python -m convmixer.config_table > docs/configs.md"
+    assert page.read_text() == config_table(), "python -m convmixer.configs.table > docs/configs.md"
 
 
 def test_every_file_of_the_picture_of_the_code_is_there() -> None:

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, norm
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from convmixer.trained.metrics import Z_95, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.classification_metrics import Z_95, calibration, confusion_matrix, hits_in_top, wilson_interval
 
 
 @st.composite

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from labml.configs import option
 from torch import nn
 
-from convmixer.configs import Configs, resolve
-from convmixer.keys import keys_of
-from convmixer.model.layers import SIZES, ConvMixerLayer
-from convmixer.overrides import as_argument, check, read_config_file, split_assignments
-from convmixer.recipes import RECIPES
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import check, read_config_file, split_assignments
+from convmixer.configs.recipes import RECIPES
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
+from convmixer.console import as_argument
+from convmixer.model.layers import ConvMixerLayer
+from convmixer.model.variants import SIZES
 
 KEYS = keys_of(Configs)
 

@@ -17,8 +17,8 @@ import torch
 from conftest import EXPERIMENT, PROJECT
 from PIL import Image
 
+from convmixer.trained import load
 from convmixer.trained.classifier import Classifier
-from convmixer.trained.network import open_trained
 from convmixer.trained.predictions import find_images, predict
 
 WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
@@ -55,7 +55,7 @@ def test_a_folder_is_searched_at_any_depth(photos, rows) -> None:
 
 def test_probabilities_are_those_of_the_network(photos, rows) -> None:
     (row,) = rows(photos / "more/1.jpg", "--top", 10)
-    trained = open_trained(str(WEIGHTS))
+    trained = load(str(WEIGHTS))
     image = Image.open(photos / "more/1.jpg").convert("RGB")
     side = min(image.size)
     left, upper = (image.width - side) / 2, (image.height - side) / 2
@@ -219,7 +219,7 @@ def test_images_are_decoded_only_as_fast_as_they_are_classified(photos) -> None:
             taken += 1
             yield str(photos / "0.png")
 
-    found = predict(Classifier(open_trained(str(WEIGHTS)), "cpu"), endless(), batch_size=8)
+    found = predict(Classifier(load(str(WEIGHTS)), "cpu"), endless(), batch_size=8)
     for done in range(1, 30):
         next(found)
         assert taken <= 8 * (done // 8 + 1) + 16
@@ -227,7 +227,7 @@ def test_images_are_decoded_only_as_fast_as_they_are_classified(photos) -> None:
 
 
 def test_batches_make_no_difference(photos) -> None:
-    classifier = Classifier(open_trained(str(WEIGHTS)), "cpu")
+    classifier = Classifier(load(str(WEIGHTS)), "cpu")
     files = find_images([str(photos)])
     for size in (1, 3, 100):
         for one, other in zip(predict(classifier, files, size), predict(classifier, files, 2), strict=True):

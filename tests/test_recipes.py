@@ -3,7 +3,7 @@
 import pytest
 from test_training_runs import only_run
 
-from convmixer.recipes import RECIPES
+from convmixer.configs.recipes import RECIPES
 
 SIZE = {"model_size", "kernel_size"}
 SMALL = ["d_model=32", "n_layers=1", "patch_size=2", "train_batch_size=32", "steps=4"]

@@ -88,6 +88,6 @@ def test_a_batch_that_does_not_fit_into_memory_ends_with_the_largest_that_does(l
 
 def mapped_by_torch() -> int:
     """Bytes of address space that a process has which only imported what a run needs."""
-    code = "import labml, torch, convmixer.configs; print(open('/proc/self/statm').read().split()[0])"
+    code = "import labml, torch, convmixer.configs.schema; print(open('/proc/self/statm').read().split()[0])"
     pages = subprocess.run([sys.executable, "-c", code], cwd=EXPERIMENT.parent, capture_output=True, check=True).stdout
     return int(pages) * resource.getpagesize()

@@ -330,7 +330,7 @@ def test_plain_labml_runs_the_same_configs(tmp_path, tiny_run_overrides) -> None
     (tmp_path / "plain.py").write_text(
         f"import sys; sys.path.insert(0, {str(EXPERIMENT.parent)!r})\n"
         "from labml import experiment\n"
-        "from convmixer.configs import Configs\n"
+        "from convmixer.configs.schema import Configs\n"
         "experiment.create(name='plain', writers={'screen'})\n"
         "conf = Configs()\n"
         f"experiment.configs(conf, {values!r})\n"

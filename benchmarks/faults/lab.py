@@ -23,8 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import convmixer.reopening
-import convmixer.seeds  # noqa: F401  (all that a run imports, before the forks)
+import convmixer.commands.seeds  # noqa: F401  (all that a run imports, before the forks)
 from benchmarks.faults.comparison import differences
 from convmixer.cli import main
 from convmixer.data import cache_file

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from benchmarks.fuzz.spoiling import spoil_bytes, spoil_tree, spoil_yaml
 from benchmarks.fuzz.weights import SAMPLE
-from convmixer.configs import Configs, resolve
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import check, read_config_file
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
 from convmixer.dashboard.follower import Follower
 from convmixer.dashboard.records import MODELS, list_item
 from convmixer.dashboard.storage import Store
-from convmixer.keys import keys_of
-from convmixer.overrides import check, read_config_file
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.runs import compare, differences, run, runs
 from convmixer.trained.network import from_run

@@ -18,7 +18,7 @@ from benchmarks.fuzz.spoiling import ODD, Touch, spoil_bytes, spoil_tree
 from convmixer.configs import Configs
 from convmixer.data.batches import Batches
 from convmixer.data.splits import Split, measured
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.trained.model_card import write_card
 from convmixer.trained.network import from_file, weight_files
 from convmixer.trained.weight_files import load_weights, read_tensors

@@ -6,6 +6,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from convmixer.console import duration
+
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
 
 
@@ -60,12 +62,3 @@ class Estimate:
             return None
         seconds = (time.perf_counter() - self._started) / (step - self._first)
         return f"expected training time: {duration(seconds * self._total)}"
-
-
-def duration(seconds: float) -> str:
-    """`75.2` to `1 min 15 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -3,7 +3,6 @@
 from convmixer.tracking.runs import run, runs
 runs()                       # a table of all runs
 run("last").metrics          # a pandas table: a row for each step, a column for each metric
-run("last").model()          # the trained network
 
 No labml is imported, so that it works in any notebook: labml's logger breaks under IPython 9.
 """
@@ -16,29 +15,11 @@ from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
 from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml
+from convmixer.project import logs_folder
 from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
-
-
-def logs_folder() -> Path:
-    """Where runs lie: as `.labml.yaml` says, in this folder or the nearest above; else `logs/` here."""
-    return project_folder() / settings().get("experiments_path", "logs")
-
-
-def project_folder() -> Path:
-    """The nearest folder with a `.labml.yaml`, from here up; else this one."""
-    here = Path.cwd()
-    return next((f for f in (here, *here.parents) if (f / ".labml.yaml").is_file()), here)
-
-
-def settings() -> dict[str, Any]:
-    """What the project's `.labml.yaml` says."""
-    file = project_folder() / ".labml.yaml"
-    content = read_yaml(file) if file.is_file() else {}
-    return content if isinstance(content, dict) else {}
 
 
 class Run:
@@ -133,18 +114,6 @@ class Run:
                 for step, values in points:
                     rows.setdefault(step, {})[name] = sum(values) / len(values)
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
-
-    def model(self) -> "nn.Module":
-        """The network with the weights that the run was tested with, or the best so far; in eval mode, on the CPU.
-
-        `convmixer.trained.network.from_run` also says how its input is normalised, and takes the `Configs` of a script.
-
-        Raises:
-            UserError: there is no checkpoint yet, or the network is one of a script.
-        """
-        from convmixer.trained.network import from_run
-
-        return from_run(self).model
 
     def checkpoint(self, name: str) -> Path:
         """The file of the checkpoint `last` or `best`."""

@@ -11,16 +11,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convmixer.console import printable
-from convmixer.trained.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.classification_metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.training.metrics import Metric
 
 
-def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Tensor | None = None) -> dict[str, Any]:
-    """Every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
+def measure(
+    logits: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    mirrored: Tensor | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
 
     Args:
         logits: float32 `[n, classes]`.
         labels: int64 `[n]`.
         mirrored: the logits of the mirrored images, for a second accuracy with the mean of both.
+        metrics: their means are under `metrics`.
     """
     found = calibration(logits, labels)
     confusion = confusion_matrix(logits.argmax(1), labels, len(classes))
@@ -30,6 +38,7 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Te
         result["top_1_with_mirror"] = _share(hits_in_top((logits + mirrored) / 2, labels, 1), len(labels))
     return result | {
         "loss": F.cross_entropy(logits, labels).item(),
+        "metrics": {name: metric(logits, labels).double().mean().item() for name, metric in (metrics or {}).items()},
         "classes": _per_class(confusion, classes),
         "confusion": confusion.tolist(),
         "calibration": {
@@ -90,6 +99,7 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *lines,
         ("loss", f"{result['loss']:.4f}"),
+        *((name, f"{value:.4f}") for name, value in result["metrics"].items()),
         ("calibration", f"{error:.2%} expected calibration error ({BINS} bins)"),
         ("speed", speed),
     ]

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from convmixer.console import as_argument
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
-from convmixer.overrides import as_argument
 from convmixer.trained.network import Trained
 from convmixer.trained.weight_files import PICKLES, write_file
 

@@ -1,8 +1,9 @@
-"""How many updates fit into a time, by trying some."""
+"""Measures how many updates fit into a time, by trying some."""
 
 import copy
 import statistics
 import time
+from dataclasses import replace
 
 import torch
 
@@ -30,21 +31,7 @@ def _devices(trainer: Trainer) -> list[torch.device]:
 
 def _copy(trainer: Trainer) -> Trainer:
     model, optimizer, average = copy.deepcopy((trainer.model, trainer.optimizer, trainer.average))
-    return Trainer(
-        model,
-        optimizer,
-        trainer.schedule,
-        trainer.train,
-        trainer.valid,
-        total_steps=10**9,
-        label_smoothing=trainer.label_smoothing,
-        gradient_clip=trainer.gradient_clip,
-        precision=trainer.precision,
-        compile_mode=trainer.compile_mode,
-        micro_batch_size=trainer.micro_batch_size,
-        stochastic_depth=trainer.stochastic_depth,
-        average=average,
-    )
+    return replace(trainer, model=model, optimizer=optimizer, average=average, total_steps=10**9)
 
 
 def _seconds_per_update(trainer: Trainer) -> float:

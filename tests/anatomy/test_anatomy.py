@@ -11,15 +11,20 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from convmixer.anatomy.activations import activation_maps, class_evidence, evidence_maps, stages
-from convmixer.anatomy.augmentations import augmentations, augmented
-from convmixer.anatomy.filters import depth_wise_kernels, patch_filters
-from convmixer.anatomy.images import dataset_of, one_of_each_class
-from convmixer.anatomy.mistakes import confident_mistakes, probabilities
-from convmixer.anatomy.receptive_field import effective_fields, effective_size, receptive_field, theoretical_sizes
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
+from convmixer.notebook.anatomy.activations import activation_maps, class_evidence, evidence_maps, stages
+from convmixer.notebook.anatomy.augmentations import augmentations, augmented
+from convmixer.notebook.anatomy.filters import depth_wise_kernels, patch_filters
+from convmixer.notebook.anatomy.images import dataset_of, one_of_each_class
+from convmixer.notebook.anatomy.mistakes import confident_mistakes, probabilities
+from convmixer.notebook.anatomy.receptive_field import (
+    effective_fields,
+    effective_size,
+    receptive_field,
+    theoretical_sizes,
+)
 from convmixer.trained.network import Trained
 
 CLASSES = ("red", "green", "blue")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pictures import noise
 
-from convmixer.config_groups import AugmentConfigs
+from convmixer.configs.groups import AugmentConfigs
 from convmixer.data.augmentation import MIXING, OPERATIONS, Augmentation, random_seed
 from convmixer.data.augmentation.draws import uniform
 from convmixer.data.batches import Batches

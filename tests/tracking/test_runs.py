@@ -12,9 +12,10 @@ import yaml
 from conftest import PROJECT
 
 from convmixer.errors import UserError
+from convmixer.project import project_folder
 from convmixer.tracking.recorder import Recorder, keep_log_up_to
 from convmixer.tracking.run_folder import read_log
-from convmixer.tracking.runs import compare, differences, project_folder, run, runs
+from convmixer.tracking.runs import compare, differences, run, runs
 
 
 def make_run(logs: Path, uuid: str, data: str = "shapes", valid: float | None = None) -> Path:
@@ -94,7 +95,7 @@ def test_the_project_folder_is_the_nearest_with_a_labml_file(tmp_path: Path, mon
 
 def test_reading_runs_imports_no_labml() -> None:
     """labml's logger breaks in notebooks with IPython 9, and importing labml hooks the console."""
-    modules = "convmixer.tracking.watch, convmixer.tracking.launch, convmixer.anatomy.mistakes"
+    modules = "convmixer.notebook.watch, convmixer.notebook.launch, convmixer.notebook.anatomy.mistakes"
     code = f"import sys, {modules}; sys.exit('labml' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
@@ -129,7 +130,7 @@ def test_the_network_of_a_run(tiny_run_overrides: list[str], command: Callable, 
     """Without labml: the same accuracy as the run ended with."""
     said = command(*tiny_run_overrides).stdout
     code = (
-        "import sys; from convmixer.tracking.runs import run; from convmixer.anatomy.images import dataset_of;"
+        "import sys; from convmixer.tracking.runs import run; from convmixer.notebook.anatomy.images import dataset_of;"
         "from convmixer.trained.network import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
         "right = r.model()(t.normalise(test.images)).argmax(1) == test.labels;"
         "print(f'{right.float().mean():.2%}', 'labml' in sys.modules)"

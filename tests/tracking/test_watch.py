@@ -10,11 +10,11 @@ import pytest
 from test_runs import make_run, points
 
 from convmixer.errors import UserError
-from convmixer.tracking import launch
-from convmixer.tracking import watch as watching
-from convmixer.tracking.launch import Launcher, start
+from convmixer.notebook import launch
+from convmixer.notebook import watch as watching
+from convmixer.notebook.launch import Launcher, start
+from convmixer.notebook.watch import Watch, watch
 from convmixer.tracking.runs import Run
-from convmixer.tracking.watch import Watch, watch
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -22,15 +22,15 @@ class Threads(Workers):
         self.table = table
         self.barrier = barrier
 
-    def gather(self, tensor: Tensor) -> Tensor:
+    def all_gather(self, tensor: Tensor) -> Tensor:
         self.table[self.rank] = tensor
         self.barrier.wait(30)
         gathered = torch.stack(self.table)
         self.barrier.wait(30)
         return gathered
 
-    def add_up(self, tensor: Tensor) -> Tensor:
-        return tensor.copy_(self.gather(tensor.clone()).sum(0))
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
+        return tensor.copy_(self.all_gather(tensor.clone()).sum(0))
 
 
 def in_threads(count: int, work: Callable[[Workers], dict[str, Tensor]]) -> list[dict[str, Tensor]]:

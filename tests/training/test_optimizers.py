@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from convmixer.errors import UserError
-from convmixer.model.layers import ConvMixer, conv_mixer
+from convmixer.model.layers import ConvMixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.optimizers import (
     MuonAndAdamW,
     adamw,

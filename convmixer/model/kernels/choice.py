@@ -7,7 +7,10 @@ from torch import nn
 
 from convmixer.errors import UserError
 from convmixer.model.kernels.build import Unavailable, library
-from convmixer.model.kernels.depthwise import triton_is_available
+from convmixer.model.kernels.depthwise import depthwise_conv2d, triton_is_available
+from convmixer.model.kernels.layer import NativeLayer
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv
+from convmixer.model.layers import depthwise_conv2d as reference
 
 CHOICES = ("auto", "torch", "native")
 
@@ -35,9 +38,12 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
         UserError: native is asked for, and can't be had.
     """
     path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
+    is_native = path.name != "torch"
     for module in model.modules():
-        if hasattr(type(module), "native"):
-            module.native = path.name != "torch"
+        if isinstance(module, DepthWiseConv):
+            module.convolve = depthwise_conv2d if is_native else reference
+        if isinstance(module, ConvMixerLayer):
+            module.fused = NativeLayer() if is_native else None
     return path
 
 

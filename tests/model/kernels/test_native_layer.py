@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.model.kernels import choose_path, layer_fits
-from convmixer.model.layers import ConvMixer, ConvMixerLayer, conv_mixer
+from convmixer.model.layers import ConvMixer, ConvMixerLayer
+from convmixer.model.variants import conv_mixer
 
 pytestmark = pytest.mark.usefixtures("native")
 
