@@ -65,10 +65,12 @@ class _Echo(logging.Handler):
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its status: 0 done, 1 a run failed, 2 wrong input, 129, 130 and 143 stopped by a signal.
+    """Run the command line and exit with its status.
+
+    0: done; 1: a run failed; 2: wrong input; 129, 130 and 143: stopped by a signal.
 
     Args:
-        configs_class: a subclass of `convmixer.configs.schema.Configs` with parts of your own; that class itself by default.
+        configs_class: a subclass of `convmixer.configs.Configs` with parts of your own; that class itself by default.
         arguments: in place of `sys.argv[1:]`.
     """
     log = logging.getLogger("convmixer")

@@ -10,7 +10,7 @@ import click
 import pytest
 from conftest import PROJECT
 
-from convmixer.cli import commands
+from convmixer.cli import command_line
 from convmixer.configs import Configs
 from convmixer.configs.keys import keys_of
 from convmixer.configs.overrides import check, split_assignments
@@ -71,10 +71,10 @@ def understand(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     def read_searched(overrides: tuple[str, ...], **options: object) -> None:
         read_space(split_assignments(overrides), keys, "command line")
 
-    for command in leaves(commands):
-        is_search = command is commands.commands["sweep"].commands["run"]
+    for command in leaves(command_line):
+        is_search = command is command_line.commands["sweep"].commands["run"]
         monkeypatch.setattr(command, "callback", read_searched if is_search else read_overrides)
-    return lambda words: commands.main(words, standalone_mode=False, obj=Configs)
+    return lambda words: command_line.main(words, standalone_mode=False, obj=Configs)
 
 
 def leaves(group: click.Group) -> Iterator[click.Command]:

@@ -6,7 +6,7 @@ Each input begins as a valid file of ours. It is spoilt in its bytes (bits flipp
 swapped or overwritten) or in its structure (values of a YAML, JSON or pickled tree replaced by odd ones, removed or
 exchanged, checksums made right again). Among the odd values are pickles and YAML tags that would make a file, the
 canary. What must not happen: an exception that is no `UserError`, more than `SECONDS` of time, a file made outside of
-the place given, the canary. `tests/test_untrusted.py` does the same for a few seconds.
+the place given, the canary. `tests/files/test_untrusted.py` does the same for a few seconds.
 """
 
 import argparse

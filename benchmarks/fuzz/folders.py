@@ -19,7 +19,7 @@ from convmixer.dashboard.records import MODELS, list_item
 from convmixer.dashboard.storage import Store
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.runs import compare, differences, run, runs
-from convmixer.trained.network import from_run
+from convmixer.trained.opening import from_run
 
 CONFIG = """\
 recipe: small

@@ -19,8 +19,9 @@ from convmixer.configs import Configs
 from convmixer.data.batches import Batches
 from convmixer.data.splits import Split, measured
 from convmixer.model.variants import conv_mixer
+from convmixer.trained import weight_files
 from convmixer.trained.model_card import write_card
-from convmixer.trained.network import from_file, weight_files
+from convmixer.trained.opening import from_file
 from convmixer.trained.weight_files import load_weights, read_tensors
 from convmixer.training import checkpoints
 from convmixer.training.schedules import cosine

@@ -99,7 +99,8 @@ def _downloaded(reference: str, name: str) -> Weights:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # whatever the network, the hub and its cache come up with
         raise UserError(
-            f"pretrained={reference}: timm can't get it ({one_line(error)}); a file of it can be brought in with `import`"
+            f"pretrained={reference}: timm can't get it ({one_line(error)}); "
+            "a file of it can be brought in with `import`"
         ) from None
 
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from test_runs import make_run, points
+from run_folders import make_run, points
 
 from convmixer.errors import UserError
 from convmixer.notebook import launch

@@ -29,6 +29,7 @@ from convmixer.files.untrusted import MOST_NODES, parse_json, read_bytes, read_y
 from convmixer.tracking.run_folder import check_folder
 from convmixer.tracking.runs import run, runs
 from convmixer.trained.evaluation_figures import confusion_figure
+from convmixer.trained.opening import from_run
 from convmixer.training import checkpoints
 
 
@@ -65,7 +66,7 @@ def test_a_link_within_a_run_and_a_link_to_a_run_are_followed(ended: Path, here:
     (ended / "checkpoints" / "last.pt").symlink_to("best.pt")
     (ended.parent).rename(here / "elsewhere")
     (here / "logs" / "sample").symlink_to(here / "elsewhere")
-    assert run("ended", here / "logs").model()
+    assert from_run(run("ended", here / "logs")).model
 
 
 @pytest.mark.parametrize("name", ["run.yaml", "log.jsonl", "summary.json", "checkpoints/best.pt", "run_log.jsonl"])
@@ -172,7 +173,7 @@ def test_sizes_that_would_fill_all_memory_are_refused_before_the_network_is_buil
 def test_a_name_of_weights_that_leads_out_of_a_run_is_not_followed(ended: Path, here: Path) -> None:
     (ended / "summary.json").write_text('{"weights": "../../../../secret"}')
     (here / "secret.pt").write_bytes(b"x")
-    assert run("ended", here / "logs").model()  # of `best`
+    assert from_run(run("ended", here / "logs")).model  # of `best`
 
 
 def test_a_fifo_for_weights_is_not_waited_for(here: Path, refusal) -> None:

@@ -9,39 +9,14 @@ import subprocess
 import sys
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from conftest import EXPERIMENT, metrics_saved, wait_for
+from run_folders import assert_same_result, only_run, weights
 
-from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs, run
-
-
-def only_run(folder: Path) -> Run:
-    (found,) = all_runs(folder / "logs")
-    return found
-
-
-def weights(run: Run, name: str = "last") -> dict[str, torch.Tensor]:
-    return torch.load(run.checkpoint(name), weights_only=True)["model"]
-
-
-def assert_same_result(a: Run, b: Run) -> None:
-    """Bit-identical weights and deterministic metrics by step, each step there once."""
-    ours, theirs = weights(a), weights(b)
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    exact = [name for name in b.metrics if not name.startswith("time.")]
-    assert a.metrics[exact].equals(b.metrics[exact])
-    assert len(recorded_steps(a, "loss.train")) == len(set(recorded_steps(a, "loss.train")))
-    timeless = ("accuracy.test", "accuracy.valid", "loss.test", "steps", "images")
-    assert [a.summary[key] for key in timeless] == [b.summary[key] for key in timeless]
-
-
-def recorded_steps(run: Run, metric: str) -> list[int]:
-    return [p[0] for line in read_log(run.folder / "log.jsonl") for p in line["track"].get(metric, [])]
 
 
 def test_a_run_is_trained_tracked_checkpointed_and_tested(command, tiny_run_overrides, tmp_path) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from convmixer.configs import Configs
 from convmixer.tracking.runs import all_runs, run
-from convmixer.trained.initial_weights import begin_from_pretrained
-from convmixer.trained.network import from_file
+from convmixer.trained.initial_weights import load_initial_weights
+from convmixer.trained.opening import from_file
 
 WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
 
@@ -24,11 +24,16 @@ def configs(**overrides) -> Configs:
     return conf
 
 
+def load_weights(conf: Configs) -> str:
+    values = conf.values() | {"n_classes": conf.n_classes, "in_channels": conf.in_channels}
+    return load_initial_weights(conf.pretrained, conf.model, values, conf.data.dataset.classes)
+
+
 def test_all_but_the_head_is_taken_over_for_other_classes():
     conf = configs()
     begun, theirs = conf.model.state_dict(), from_file(WEIGHTS).model.state_dict()
     head = conf.model.classification.linear.weight.clone()
-    report = begin_from_pretrained(conf)
+    report = load_weights(conf)
     for name in begun.keys() - {"classification.linear.weight", "classification.linear.bias"}:
         assert torch.equal(begun[name], theirs[name]), name
     assert torch.equal(conf.model.classification.linear.weight, head)
@@ -38,7 +43,7 @@ def test_all_but_the_head_is_taken_over_for_other_classes():
 def test_a_network_with_parts_of_its_own_takes_what_fits():
     conf = configs()
     conf.model.conv_mixer_layers[0].register_parameter("share", torch.nn.Parameter(torch.ones(3)))
-    assert begin_from_pretrained(conf).endswith("; not in it, at their own start: conv_mixer_layers.0.share")
+    assert load_weights(conf).endswith("; not in it, at their own start: conv_mixer_layers.0.share")
     assert conf.model.conv_mixer_layers[0].share.eq(1).all()
 
 

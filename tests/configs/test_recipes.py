@@ -1,7 +1,7 @@
 """Every recipe trains, through the real command, as it is but for its size."""
 
 import pytest
-from test_training_runs import only_run
+from run_folders import only_run
 
 from convmixer.configs.recipes import RECIPES
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 from conftest import EXPERIMENT, metrics_saved, wait_for
-from test_training_runs import assert_same_result, only_run
+from run_folders import assert_same_result, only_run
 
 from convmixer.tracking.runs import run
 
