@@ -12,7 +12,8 @@ pytest.importorskip("triton")
 # The interpreter is chosen when triton is imported, so all of it happens in a process of its own.
 COMPARE = """
 import torch
-from convmixer.model.kernels import triton_depthwise as kernels; from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
+from convmixer.model.kernels import triton_depthwise as kernels
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
 for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)):
     for batch, channels, height, width, kernel in SHAPES:
