@@ -10,7 +10,7 @@ from labml.configs import BaseConfigs
 from torch import nn
 
 from convmixer.configs.keys import Knob
-from convmixer.data.augmentation import OPERATIONS
+from convmixer.data.augmentation import ALL_NAMES
 from convmixer.data.augmentation.randaugment import CHOICE_SETS
 from convmixer.data.datasets import Dataset
 
@@ -28,7 +28,7 @@ class DataConfigs(BaseConfigs):
 class AugmentConfigs(BaseConfigs):
     """What happens to training images."""
 
-    ops: Annotated[list[str], Knob("operations, in this order", choices=OPERATIONS)] = [  # noqa: RUF012
+    ops: Annotated[list[str], Knob("operations, in this order", choices=ALL_NAMES)] = [  # noqa: RUF012
         "translate",
         "flip",
     ]

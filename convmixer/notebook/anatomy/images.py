@@ -1,6 +1,8 @@
 """The images that a trained network is looked at with: those that it was trained and tested on. Imports no labml."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,16 +16,29 @@ from convmixer.project import project_folder, settings
 from convmixer.trained.network import Trained
 
 
-def dataset_of(trained: Trained, path: str | Path | None = None) -> Dataset:
-    """The data set of a trained network.
+class DataConfigs(Protocol):
+    """A `Configs` class: the little of it that is needed to load a data set of a script."""
+
+    def build_dataset(self, values: Mapping[str, Any]) -> Dataset:
+        """Load the data set that these values of keys name."""
+
+
+def dataset_of(
+    trained: Trained, path: str | Path | None = None, configs_class: type[DataConfigs] | None = None
+) -> Dataset:
+    """Load the data set of a trained network.
 
     Args:
         path: where its images are now; none: where they were in training.
+        configs_class: where the data set is one of your script, the `Configs` there.
 
     Raises:
         UserError: they can't be had, or are of other classes.
     """
-    dataset = _load(trained, Path(path) if path else None)
+    if configs_class:
+        dataset = configs_class().build_dataset(trained.configs | ({"data.path": str(path)} if path else {}))
+    else:
+        dataset = _load(trained, Path(path) if path else None)
     if dataset.classes != trained.classes[: len(dataset.classes)]:  # there may be more outputs than classes
         raise UserError(
             f"data: {dataset.name} has the classes {', '.join(dataset.classes)}, but {trained.name} "
@@ -47,7 +62,7 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
         return shapes()
     if kind in ("cifar10", "cifar100"):
         return cifar(kind, path or data_folder)
-    raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: load it there")
+    raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: give its Configs as configs_class")
 
 
 def one_of_each_class(split: Split, n: int) -> Tensor:
