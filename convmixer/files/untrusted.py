@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 
 MAX_BYTES = 2**24  # of a file that is read as a whole and is no weights
@@ -55,7 +56,7 @@ def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
         _check_yaml(text)
         return yaml.load(text, Loader=loader)
     except Exception as error:  # yaml's constructors, given nonsense, raise whatever comes up
-        raise UserError(f"{path}: not valid YAML: {_short(error)}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _check_yaml(text: str) -> None:
@@ -96,7 +97,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {_short(error)}") from None
+        raise UserError(f"{path}: not valid JSON: {one_line(error)}") from None
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -120,7 +121,3 @@ def parse_json(text: str | bytes) -> Any:
 def _inside(value: Any) -> list[Any]:
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [item for item in items if isinstance(item, dict | list)]
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
