@@ -1,7 +1,7 @@
 """Real runs, disturbed on purpose: a few of each here; docs/faults.md has what came of many.
 
-`python -m benchmarks.robustness.faults NAME` tries a fault: whatever happened, the run is resumed, and must end with the
-bits of one that was left alone.
+`python -m benchmarks.robustness.faults NAME` tries a fault: whatever happened, the run is resumed, and must end with
+the bits of one that was left alone.
 """
 
 import os
