@@ -6,6 +6,7 @@ Whatever is wrong with one is a `UserError` of one line. What is checked where: 
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from convmixer.errors import UserError
 MAX_BYTES = 2**24  # of a file that is read as a whole and is no weights
 DEEPEST = 50  # lists and mappings within each other
 MOST_NODES = 200_000  # of a YAML file, aliases written out
+LARGEST_NUMBER = 1e30  # of what is measured
 LONGEST_NUMBER = 1000  # characters; the time to read one grows with the square of its length
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -121,3 +123,19 @@ def parse_json(text: str | bytes) -> Any:
 def _inside(value: Any) -> list[Any]:
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return [item for item in items if isinstance(item, dict | list)]
+
+
+def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
+    """Return the names whose value is not what a reader of the file can use; what is missing, or None, is right.
+
+    Args:
+        values: as read; all names are wrong where it is no mapping.
+        types: by name, as `isinstance` takes them. A number may be NaN, but not larger than `LARGEST_NUMBER`.
+    """
+    return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, kind) and not (isinstance(value, int | float) and abs(value) > LARGEST_NUMBER)

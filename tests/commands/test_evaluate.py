@@ -63,9 +63,9 @@ def test_it_measures_what_training_measured(trained, figures) -> None:
 
 def test_figures_agree_with_each_other(trained, figures) -> None:
     found = figures()
-    hits = [row[i] for i, row in enumerate(found["confusion"])]
-    assert sum(hits) / 60 == pytest.approx(found["top_1"]["accuracy"])
-    assert [c["accuracy"] for c in found["classes"].values()] == pytest.approx([hit / 20 for hit in hits])
+    correct = [row[i] for i, row in enumerate(found["confusion"])]
+    assert sum(correct) / 60 == pytest.approx(found["top_1"]["accuracy"])
+    assert [c["accuracy"] for c in found["classes"].values()] == pytest.approx([hit / 20 for hit in correct])
     assert sum(found["calibration"]["images"]) == 60
     assert found["images_per_second"] > 0
 
