@@ -1,5 +1,6 @@
 """The training loop."""
 
+import copy
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -12,13 +13,16 @@ from torch.nn import functional as F
 from convmixer.data.batches import Batch, Batches
 from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
+from convmixer.training.compiling import compiled
 from convmixer.training.distributed import ALONE, Workers
 from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
+from convmixer.training.optimizers import set_learning_rate
 from convmixer.training.restorable import check_restorable
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
+WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
 
 
 class Observer(Protocol):
@@ -94,18 +98,17 @@ class Trainer:
             self.device.type, enabled=precision is torch.float16 and self.device.type == "cuda"
         )
         self.compile_mode = compile_mode
-        compiled = torch.compile(model, mode=compile_mode) if compile_mode else model
-        self.forward = workers.spread(compiled, share_statistics)
+        self.forward = workers.spread(compiled(model, compile_mode) if compile_mode else model, share_statistics)
         self.micro_batch_size = micro_batch_size
         self.stochastic_depth = stochastic_depth
         self.average = average
         self.workers = workers
         self.share_statistics = share_statistics
         self.spikes_diverge = spikes_diverge
-        self.learning_rates = [group["lr"] for group in optimizer.param_groups]
+        self.learning_rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self.warm_up_seconds = 0.0  # of it, the first update of each attempt
+        self.warm_up_seconds = 0.0  # of each attempt: before training time, or of it, the first update
         self._is_cold = True
         self.best_accuracy = -1.0
         self.rewinds = 0
@@ -145,6 +148,8 @@ class Trainer:
             KeyboardInterrupt: the observer asked to stop, and was told.
             Diverged: the loss, or a weight, is no longer finite, or the loss jumped up.
         """
+        if self._is_cold and (self.compile_mode or self.device.type == "cuda") and self.step < self.total_steps:
+            self._warm_up()
         while self.step < self.total_steps:
             started = time.perf_counter()
             before = self.seconds
@@ -159,7 +164,7 @@ class Trainer:
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
-            self._warm_up(batch) if self._is_cold else self.train_step(batch)
+            self._first_step(batch) if self._is_cold else self.train_step(batch)
             observer.stepped(self)
             ended = number == self.steps_per_epoch or self.step == self.total_steps
             if number % save_every == 0 or ended:
@@ -190,12 +195,28 @@ class Trainer:
             self.average.update(self.step)
         self._add(loss, logits, labels, norm)
 
-    def _warm_up(self, batch: Batch) -> None:
-        """The first update of an attempt, timed by itself: it compiles, allocates and chooses kernels."""
+    def _warm_up(self) -> None:
+        """Make updates, with batches of every size, and take them back.
+
+        What they compile, record and choose takes time before training, not in it.
+        """
         started = time.perf_counter()
-        self.train_step(batch)
+        before = copy.deepcopy(self.state_dict())
+        self.model.train()
+        for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
+            batch = next(self.train.epoch(self.epoch, number))
+            for _ in range(WARM_UP_UPDATES):
+                self.train_step(batch)
+        self.load_state_dict(before)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        self.warm_up_seconds += time.perf_counter() - started
+        self._is_cold = False
+
+    def _first_step(self, batch: Batch) -> None:
+        """The first update of an attempt, timed by itself: it allocates."""
+        started = time.perf_counter()
+        self.train_step(batch)
         self.warm_up_seconds += time.perf_counter() - started
         self._is_cold = False
 
@@ -242,7 +263,7 @@ class Trainer:
     def _set_learning_rate(self) -> None:
         factor = self.schedule((self.step + 0.5) / self.total_steps) * RATE_FACTOR**self.rewinds
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-            group["lr"] = learning_rate * factor
+            set_learning_rate(group, learning_rate * factor)
 
     def _zeros(self) -> Tensor:
         """Sums over images of loss, hits, 1 and gradient norm."""
@@ -274,7 +295,7 @@ class Trainer:
         return {
             "loss.train": loss / count,
             "accuracy.train": hits / count,
-            "optim.lr": self.optimizer.param_groups[0]["lr"],
+            "optim.lr": float(self.optimizer.param_groups[0]["lr"]),
             "norm.gradient": norm / count,
             "norm.weight": self._weight_norm(),
             "time.images_per_second": count / elapsed,
