@@ -94,7 +94,7 @@ def test_a_point_wise_weight_gets_the_update_of_torchs_muon_on_the_matrix(memory
 
 @given(st.lists(st.tuples(st.integers(2, 6), st.integers(2, 6)), min_size=1, max_size=5), st.integers(0, 2**31))
 def test_matrices_of_equal_and_other_shapes_get_muons_update_each(shapes: list[tuple[int, int]], seed: int) -> None:
-    """Which is written out here for one matrix, in float64: with momentum 0.95 the first is of 0.0975 times the gradient."""
+    """The iteration is written out here for one matrix, in float64; how long the gradient is does not matter to it."""
     torch.manual_seed(seed)
     matrices = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
     before = [matrix.detach().double() for matrix in matrices]
