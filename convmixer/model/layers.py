@@ -16,7 +16,7 @@ load as they are.
 
 In memory everything is channels_last: a tensor has the shape [batch, channels, height, width], but
 the channels of one place lie side by side. The patch embedding brings its input into that order and
-every operation after it keeps it.
+every operation after it keeps it. (The kernels for GPUs want whole planes instead: `kernels.choose_path`.)
 """
 
 import copy
@@ -56,6 +56,8 @@ class PatchEmbeddings(Module):
     A convolution whose stride is its kernel size does that: patches touch and do not overlap.
     """
 
+    memory_format = channels_last  # kernels.choose_path sets it
+
     def __init__(self, d_model: int, patch_size: int, in_channels: int, *, activation: str = "GELU") -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, d_model, kernel_size=patch_size, stride=patch_size)
@@ -72,7 +74,7 @@ class PatchEmbeddings(Module):
         p = self.conv.kernel_size[0]
         if height % p or width % p:
             raise ValueError(f"patch_size {p} does not divide an image of {height}x{width} pixels")
-        x = x.contiguous(memory_format=channels_last)
+        x = x.contiguous(memory_format=self.memory_format)
         return self.norm(self.act(self.conv(x)))
 
 
@@ -94,6 +96,21 @@ class DepthWiseConv(nn.Conv2d):
         return convolve(x, self.weight, self.bias)
 
 
+class PointWiseConv(nn.Conv2d):
+    """Each place's channels are mixed by one linear map, the same for all places."""
+
+    native = False  # kernels.choose_path sets it
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, d_model, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
+        if self.native and x.device.type == "cuda":
+            return kernels.pointwise_conv2d(x, self.weight, self.bias)
+        return super().forward(x)
+
+
 class ConvMixerLayer(Module):
     """Mixes space, with a residual connection; then mixes channels, without one."""
 
@@ -104,7 +121,7 @@ class ConvMixerLayer(Module):
         self.depth_wise_conv = DepthWiseConv(d_model, kernel_size)
         self.act1 = _activation(activation)
         self.norm1 = nn.BatchNorm2d(d_model)
-        self.point_wise_conv = nn.Conv2d(d_model, d_model, kernel_size=1)
+        self.point_wise_conv = PointWiseConv(d_model)
         self.act2 = _activation(activation)
         self.norm2 = nn.BatchNorm2d(d_model)
 

@@ -8,6 +8,7 @@ from torch import nn
 from convmixer.errors import UserError
 from convmixer.model.kernels.build import Unavailable, library
 from convmixer.model.kernels.depthwise import triton_is_available
+from convmixer.model.kernels.memory import order_on
 
 CHOICES = ("auto", "torch", "native")
 
@@ -27,17 +28,24 @@ class Path(NamedTuple):
 def choose_path(model: nn.Module, kernels: str, device: torch.device, precision: torch.dtype) -> Path:
     """Let the layers of `model` go through the native kernels, wherever these fit, or through PyTorch's operations.
 
+    On a GPU the native kernels also change the order in memory, of weights and of what goes through the network: NCHW.
+
     Args:
-        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch:
-            Triton's kernels were tested in its interpreter, but never run on one yet.
+        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch
+            until Triton's kernels were measured on one.
 
     Raises:
         UserError: native is asked for, and can't be had.
     """
     path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
+    memory_format = order_on(device) if path.name != "torch" else torch.channels_last
+    if memory_format is torch.contiguous_format:
+        model.to(memory_format=memory_format)
     for module in model.modules():
         if hasattr(type(module), "native"):
             module.native = path.name != "torch"
+        if hasattr(type(module), "memory_format"):
+            module.memory_format = memory_format
     return path
 
 

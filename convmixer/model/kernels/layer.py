@@ -1,4 +1,4 @@
-"""A whole ConvMixer layer in C++, or on CUDA in Triton.
+"""A whole ConvMixer layer in C++, on the CPU.
 
 GELU, BatchNorm's sums and the residual are in the passes that touch the data anyway. Its plain reference is
 `ConvMixerLayer.forward`. native/layer.cpp has the equations.
@@ -23,27 +23,21 @@ PARTS = ("depth_wise_conv", "act1", "norm1", "point_wise_conv", "act2", "norm2")
 def layer_fits(layer: "ConvMixerLayer", x: Tensor) -> bool:
     """Whether `layer_forward` computes just what the layer's own modules would.
 
-    It does for float32 on the CPU, 16 and 32 bits on CUDA, GELU, and modules as they were built, without hooks. In
-    evaluation it makes no gradients: where these are wanted, the modules do the work.
+    It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
+    gradients: where these are wanted, the modules do the work.
     """
     modules = [getattr(layer, name) for name in PARTS]
     return (
-        is_native(_autocast(x), _autocast(layer.depth_wise_conv.weight))
+        x.device.type == "cpu"
+        and is_native(x, layer.depth_wise_conv.weight)
         and all(_is_plain(module, layer.training) for module in modules)
         and layer.point_wise_conv.weight.shape == (x.shape[1], x.shape[1], 1, 1)
         and (x.numel() > x.shape[1] if layer.training else not _wants_gradients(layer, x))
     )
 
 
-def _autocast(tensor: Tensor) -> Tensor:
-    """As autocast hands it to a convolution on CUDA. On the CPU `is_native` leaves autocast to PyTorch."""
-    if tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-        return tensor.to(torch.get_autocast_dtype("cuda"))
-    return tensor
-
-
 def _is_plain(module: nn.Module, training: bool) -> bool:
-    from convmixer.model.layers import DepthWiseConv  # which imports this module
+    from convmixer.model.layers import DepthWiseConv, PointWiseConv  # which imports this module
 
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         return False
@@ -51,7 +45,7 @@ def _is_plain(module: nn.Module, training: bool) -> bool:
         return module.approximate == "none"
     if type(module) is nn.BatchNorm2d:
         return module.affine and module.track_running_stats and module.training == training
-    return type(module) in (nn.Conv2d, DepthWiseConv) and module.bias is not None
+    return type(module) in (nn.Conv2d, DepthWiseConv, PointWiseConv) and module.bias is not None
 
 
 def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
@@ -61,9 +55,9 @@ def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
 def layer_forward(layer: "ConvMixerLayer", x: Tensor) -> Tensor:
     """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
     norms = (layer.norm1, layer.norm2)
-    x, weights = _autocast(x), []
+    weights = []
     for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
-        weights += [_autocast(convolution.weight), _autocast(convolution.bias), norm.weight, norm.bias]
+        weights += [convolution.weight, convolution.bias, norm.weight, norm.bias]
     epsilons = [norm.eps for norm in norms]
     if not layer.training:
         running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
@@ -129,13 +123,6 @@ def _layer_evaluate(x: Tensor, weights: list[Tensor], running: list[Tensor], eps
     return out
 
 
-@_layer_evaluate.register_kernel("cuda")
-def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
-    from convmixer.model.kernels import triton_layer
-
-    return triton_layer.evaluate(x, weights, running, epsilons)
-
-
 @_layer_evaluate.register_fake
 def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
     return like(x)
@@ -173,14 +160,6 @@ def _outputs(x: Tensor) -> Outputs:
     return like(x), *statistics, *(like(x) for _ in range(5))
 
 
-@_layer_train.register_kernel("cuda")
-def _(x: Tensor, *weights_and_epsilons: object) -> Outputs:
-    from convmixer.model.kernels import triton_layer
-
-    *weights, epsilons = weights_and_epsilons
-    return triton_layer.train(x, weights, epsilons)
-
-
 @_layer_train.register_fake
 def _(x: Tensor, *_: object) -> Outputs:
     return _outputs(x)
@@ -203,13 +182,6 @@ def _layer_backward(
     stages = _stages(weights, statistics, epsilons)
     call("layer_backward", ctypes.byref(shape), *stages, *map(pointer, (gradient, x, *saved, dz, dx)), *into)
     return [dx, *gradients]
-
-
-@_layer_backward.register_kernel("cuda")
-def _(gradient: Tensor, x: Tensor, *others: object) -> list[Tensor]:
-    from convmixer.model.kernels import triton_layer
-
-    return triton_layer.backward(gradient, x, *others)
 
 
 @_layer_backward.register_fake
