@@ -121,7 +121,9 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     if "accuracy.valid" in summary:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
-    warm_up = f"{summary['warm_up_seconds']:.1f} s of it: the first update, which allocates and compiles"
+    warm_up = (
+        f"{summary['warm_up_seconds']:.1f} s: the first update, of this time; compiling, on a GPU all of it, before it"
+    )
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {summary['epochs']:.4g} epochs"),
         ("warm-up", warm_up),

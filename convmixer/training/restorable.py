@@ -9,6 +9,7 @@ from torch import Tensor
 
 from convmixer.errors import UserError
 from convmixer.files.pickles import holds_its_numbers
+from convmixer.training.muon import BatchedMuon
 
 REQUIRED = (  # what all versions have written
     *("model", "model_in_training", "optimizer", "scaler", "interval", "epoch_sums", "generator", "cuda_generators"),
@@ -18,6 +19,7 @@ KEPT = {  # of each parameter
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.SGD: ("momentum_buffer",),
     torch.optim.Muon: ("momentum_buffer",),
+    BatchedMuon: ("momentum_buffer",),
 }
 CUDA_GENERATOR = (16,)  # bytes: seed and offset
 MOST_STEPS = 10**12
@@ -83,7 +85,9 @@ def _compare(own: Any, other: Any, where: str) -> None:
     elif isinstance(own, Tensor):
         _check_tensor(other, tuple(own.shape), own.dtype, where)
     elif isinstance(own, bool | str | None):
-        is_switch = isinstance(own, bool) and not where.endswith((".fused", ".foreach"))  # which devices differ in
+        is_switch = isinstance(own, bool) and not where.endswith(
+            (".fused", ".foreach", ".capturable")
+        )  # which devices differ in
         if type(own) is not type(other) or (is_switch and own != other):
             raise _unfit(f"{where} is {_kind(other)}, expected {_kind(own)}")
     elif isinstance(own, int | float):
