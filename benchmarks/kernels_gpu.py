@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from benchmarks.throughput import add_rows
 from convmixer.model.kernels import choose_path
-from convmixer.model.layers import PatchEmbeddings, conv_mixer
+from convmixer.model.layers import PatchEmbeddings
+from convmixer.model.variants import conv_mixer
 
 WARM_UP = 5
 

@@ -14,7 +14,7 @@ from convmixer.data.splits import Dataset, Split, split_validation
 from convmixer.data.trees import is_tree
 from convmixer.files.download import Unavailable
 
-__all__ = ["Dataset", "Split", "auto", "auto_was", "cifar", "image_folder", "shapes", "split_validation"]
+__all__ = ["Dataset", "Split", "auto", "cifar", "dataset_of_auto", "image_folder", "shapes", "split_validation"]
 
 
 def auto(folder: Path, *, may_fall_back: bool) -> Dataset:
@@ -31,12 +31,12 @@ def auto(folder: Path, *, may_fall_back: bool) -> Dataset:
         return replace(shapes(), fallback=_banner(folder, why))
 
 
-def auto_was(names: Collection[str], path: Path | None) -> str:
-    """What `data.dataset=auto` came to in a run: the option that gives the same data set again.
+def dataset_of_auto(names: Collection[str], path: Path | None) -> str:
+    """The data set that `auto` came to in a training, as `data.dataset` names it.
 
     Args:
-        names: has the data set's name among them.
-        path: the run's `data.path`.
+        names: the name of that data set, alone or among others.
+        path: the `data.path` it was given.
     """
     if path is not None and is_tree(path):
         return "images"

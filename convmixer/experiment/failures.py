@@ -1,13 +1,13 @@
-"""How a training that ends early is told: one line that says why, and how to go on."""
+"""A training that ends early: one line that says why, and how to resume it."""
 
 import errno
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from convmixer.configs import Configs
+from convmixer.console import one_line
 from convmixer.errors import Interrupted, TrainingFault
-from convmixer.tracking.runs import project_folder
+from convmixer.project import project_folder
 from convmixer.training import memory
 from convmixer.training.distributed.workers import is_loss_of_a_worker
 from convmixer.training.stopping import StopRequest
@@ -15,22 +15,24 @@ from convmixer.training.trainer import Trainer
 
 
 @contextmanager
-def in_one_line(conf: Configs, stop: StopRequest, how_to_go_on: Callable[[Exception | None], str]) -> Iterator[None]:
-    """What ends a training early becomes an error with one line that says why, and how to go on."""
+def in_one_line(
+    trainer: Trainer, stop: StopRequest, how_to_resume: Callable[[Exception | None], str]
+) -> Iterator[None]:
+    """Turn whatever ends a training early into an error of one line that says why, and how to resume."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {how_to_go_on(None)}", stop.signal or signal.SIGINT) from None
+        raise Interrupted(f"stopped; {how_to_resume(None)}", stop.signal or signal.SIGINT) from None
     except Exception as error:
-        reason = _reason(error, conf.trainer)
+        reason = _reason(error, trainer)
         if reason is None:
             raise  # a mistake in code, the user's own layer perhaps: its traceback says where
-        raise TrainingFault(f"{reason}; {how_to_go_on(error)}") from error
+        raise TrainingFault(f"{reason}; {how_to_resume(error)}") from error
 
 
 def _reason(error: Exception, trainer: Trainer) -> str | None:
-    """What happened, in one line, where it is something that happens to right programs."""
-    text = " ".join(str(error).split())
+    """The cause in one line, where it is one that right programs can meet; else None."""
+    text = one_line(error, 300)
     if memory.is_out_of_memory(error):
         return memory.advice(trainer, error)
     if is_loss_of_a_worker(error):
@@ -40,5 +42,5 @@ def _reason(error: Exception, trainer: Trainer) -> str | None:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, OSError) or text.startswith("CUDA error"):
-        return text[:300]
-    return text if isinstance(error, TrainingFault) else None
+        return text
+    return str(error) if isinstance(error, TrainingFault) else None

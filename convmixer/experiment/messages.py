@@ -1,61 +1,62 @@
-"""The lines a run prints: what it is at the start, an epoch, what came out."""
+"""The lines that a run prints: what it is at the start, one for each epoch, what came out."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
+from convmixer.console import duration
 from convmixer.dashboard.address import running_url
-from convmixer.experiment.progress import duration
+from convmixer.experiment.experiment import Experiment
 from convmixer.files.atomic import written_whole
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device
-
-if TYPE_CHECKING:
-    from convmixer.configs import Configs
-    from convmixer.training.trainer import Trainer
+from convmixer.training.trainer import Trainer
 
 
-def header(conf: "Configs", run: Run, trainer: "Trainer") -> list[str]:
-    """What is about to be trained, and on what."""
-    data = conf.data.dataset
+def header(experiment: Experiment, run: Run) -> list[str]:
+    """The lines that say what is about to be trained, and on what."""
+    data, trainer, values = experiment.dataset, experiment.trainer, experiment.values
     height, width = data.train.images.shape[1:3]
-    sizes = f"{len(conf.train_split.labels):,} train, {len(conf.valid_split.labels):,} valid"
-    parameters = sum(p.numel() for p in conf.model.parameters())
-    why = "" if "recipe" in conf._given else f" (none was given and {_why(trainer.device.type)})"
+    sizes = f"{len(experiment.train_split.labels):,} train, {len(experiment.valid_split.labels):,} valid"
+    parameters = sum(p.numel() for p in experiment.model.parameters())
+    why = "" if "recipe" in experiment.given else f" (none was given and {_why(trainer.device.type)})"
+    residence = experiment.residence
     return [
         *_banner(data.fallback),
         f"run     {run.uuid[:8]} in {run.folder}",
         f"data    {data.name}: {sizes}, {len(data.test.labels):,} test images "
         f"of {height}x{width} in {len(data.classes)} classes",
-        f"recipe  {conf.recipe}{why}: {_length(conf, trainer)}, {trainer.train.batch_size} images a batch",
-        f"model   {type(conf.model).__name__} {conf.d_model}/{conf.n_layers}, "
-        f"kernel {conf.kernel_size}, patch {conf.patch_size}: {parameters:,} parameters",
-        *([f"begins  {conf.begins_from}"] if conf.begins_from else []),
+        f"recipe  {values['recipe']}{why}: {_length(values, trainer)}, {trainer.train.batch_size} images a batch",
+        f"model   {type(experiment.model).__name__} {values['d_model']}/{values['n_layers']}, "
+        f"kernel {values['kernel_size']}, patch {values['patch_size']}: {parameters:,} parameters",
+        *([f"begins  {experiment.initial_weights}"] if experiment.initial_weights else []),
         f"device  {describe_device(trainer.device)}, {str(trainer.precision).removeprefix('torch.')}",
-        f"kernels {': '.join(filter(None, conf.kernels_in_use))}",
-        *([] if conf.residence_in_use.is_resident else [f"images  stay on disk: {conf.residence_in_use.reason}"]),
-        *_workers(conf, trainer),
+        f"kernels {': '.join(filter(None, experiment.kernels))}",
+        *([] if residence.is_resident else [f"images  stay on disk: {residence.reason}"]),
+        *_workers(experiment),
         *_options(trainer),
         *_watch(run),
     ]
 
 
-def _workers(conf: "Configs", trainer: "Trainer") -> list[str]:
-    """Whether several train together, and what that changes."""
-    if trainer.workers.is_alone:
+def _workers(experiment: Experiment) -> list[str]:
+    """Several processes that train together, and what that changes."""
+    workers, trainer = experiment.workers, experiment.trainer
+    if workers.is_alone:
         return []
     statistics = "each worker's images" if trainer.share_statistics else "the images of all"
-    text = f"workers {trainer.workers.count} on each batch, BatchNorm over {statistics}"
-    if conf.batch_per_worker:
-        text += f", learning rate {trainer.workers.count} times as large, as the batch is"
+    text = f"workers {workers.world_size} on each batch, BatchNorm over {statistics}"
+    if experiment.values["batch_per_worker"]:
+        text += f", learning rate {workers.world_size} times as large, as the batch is"
     return [text]
 
 
-def _options(trainer: "Trainer") -> list[str]:
-    """What a reader of the figures must know about how they are trained."""
+def _options(trainer: Trainer) -> list[str]:
+    """Options that a reader of the figures must know about."""
     lines = []
     if trainer.average:
         lines += [f"weights moving average, decay {trainer.average.decay:g}: validated, tested and kept"]
@@ -87,14 +88,14 @@ def _why(device: str) -> str:
     return "it trains on the CPU" if device == "cpu" else f"there is a GPU ({device})"
 
 
-def _length(conf: "Configs", trainer: "Trainer") -> str:
+def _length(values: Mapping[str, Any], trainer: Trainer) -> str:
     epochs = trainer.total_steps / trainer.steps_per_epoch
-    if conf.minutes is not None:
-        return f"{trainer.total_steps} updates ({epochs:.1f} epochs) in {conf.minutes:g} minutes"
-    return f"{epochs:g} epochs" if conf.steps is None else f"{conf.steps} updates"
+    if values["minutes"] is not None:
+        return f"{trainer.total_steps} updates ({epochs:.1f} epochs) in {values['minutes']:g} minutes"
+    return f"{epochs:g} epochs" if values["steps"] is None else f"{values['steps']} updates"
 
 
-def progress(trainer: "Trainer", values: dict[str, float]) -> str:
+def progress(trainer: Trainer, values: dict[str, float]) -> str:
     """The words beside the bar."""
     epochs = math.ceil(trainer.total_steps / trainer.steps_per_epoch)
     rate = f"{values['time.images_per_second']:,.0f} images/s"
@@ -102,7 +103,7 @@ def progress(trainer: "Trainer", values: dict[str, float]) -> str:
     return f"epoch {trainer.epoch + 1}/{epochs}  loss {values['loss.train']:.3f}  {accuracy}  {rate}"
 
 
-def epoch_line(trainer: "Trainer", values: dict[str, float]) -> str:
+def epoch_line(trainer: Trainer, values: dict[str, float]) -> str:
     """One line after an epoch."""
     epochs = trainer.total_steps / trainer.steps_per_epoch
     text = f"epoch {trainer.step / trainer.steps_per_epoch:4.4g}/{epochs:.4g}"
@@ -120,7 +121,9 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     if "accuracy.valid" in summary:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
-    warm_up = f"{summary['warm_up_seconds']:.1f} s of it: the first update, which allocates and compiles"
+    warm_up = (
+        f"{summary['warm_up_seconds']:.1f} s: the first update, of this time; compiling, on a GPU all of it, before it"
+    )
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {summary['epochs']:.4g} epochs"),
         ("warm-up", warm_up),

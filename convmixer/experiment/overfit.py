@@ -1,66 +1,51 @@
 """Overfits one batch: the first thing to try when a network does not learn."""
 
 import math
+from dataclasses import replace
 
-import torch
 from torch import nn
 
-from convmixer.configs import Configs
-from convmixer.consistency import check_consistency
-from convmixer.data.datasets import Split
+from convmixer.data.splits import Split
 from convmixer.errors import TrainingFault
-from convmixer.trained.initial_weights import begin_from_pretrained
-from convmixer.training.hardware import keep_freed_memory
-from convmixer.training.trainer import Trainer
-from convmixer.wiring import plain_batches
+from convmixer.experiment.experiment import Experiment
 
 STEPS = 300
 
 
-def overfit(conf: Configs) -> None:
+def overfit(experiment: Experiment) -> None:
     """Train on one batch, not augmented, until all its labels are learned.
 
     Raises:
         TrainingFault: they are not after `STEPS` updates; the message says what was seen.
     """
-    keep_freed_memory()
-    check_consistency(conf)
-    if conf.pretrained:
-        print(f"begins  {begin_from_pretrained(conf)}")
-    usual = conf.trainer
-    first = usual.train.order(epoch=0)[: conf.train_batch_size].cpu()
+    if experiment.initial_weights:
+        print(f"begins  {experiment.initial_weights}")
+    usual, split = experiment.trainer, experiment.train_split
+    first = usual.train.order(epoch=0)[: usual.train.batch_size].cpu()
     n = len(first)
-    one = Split(conf.train_split.pick(first), conf.train_split.labels[first])
-    batches = plain_batches(conf, conf.data.dataset, one, usual.device)
+    batches = experiment.batches(Split(split.pick(first), split.labels[first]))
     batches.batch_size = n
-    trainer = Trainer(
-        conf.model,
-        conf.optimizer,
-        conf.schedule,
-        batches,
-        None,
-        total_steps=STEPS,
-        gradient_clip=usual.gradient_clip,
-        precision=usual.precision,
-    )
-    conf.model.train()
+    # Whatever keeps a network from learning images by heart is left out.
+    plain = {"label_smoothing": 0.0, "stochastic_depth": None, "average": None}
+    trainer = replace(usual, train=batches, valid=None, total_steps=STEPS, **plain)
+    experiment.model.train()
     losses: list[float] = []
     for _ in range(STEPS):
         trainer.train_step(next(batches.epoch()))
-        loss, hits, count, _ = trainer.take_sums()
+        loss, correct, count, _ = trainer.take_sums()
         losses.append(loss / count)
         if not math.isfinite(loss):
             raise TrainingFault(
                 f"{_where(losses)} the loss became {loss:g}: try a smaller "
-                f"optimizer.learning_rate than {conf.optimizer.defaults['lr']:g}"
+                f"optimizer.learning_rate than {trainer.learning_rates[0]:g}"
             )
-        if hits == count:
+        if correct == count:
             print(
                 f"ok: one batch of {n} images is learned after {trainer.step} updates "
                 f"(loss {losses[0]:.3f} to {losses[-1]:.3f})"
             )
             return
-    raise TrainingFault(_diagnosis(conf.model, losses, hits / count))
+    raise TrainingFault(_diagnosis(experiment.model, losses, correct / count))
 
 
 def _where(losses: list[float]) -> str:
@@ -78,4 +63,4 @@ def _diagnosis(model: nn.Module, losses: list[float], accuracy: float) -> str:
 
 
 def _is_without_gradient(parameter: nn.Parameter) -> bool:
-    return parameter.grad is None or not torch.any(parameter.grad)
+    return parameter.grad is None or not parameter.grad.any()

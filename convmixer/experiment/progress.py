@@ -6,6 +6,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from convmixer.console import duration
+
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
 LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for
 
@@ -69,12 +71,3 @@ class Estimate:
         if seconds > LONG and self._may_be_shorter:
             text += ". That is long; stop it with Ctrl-C and add minutes=5, say, to train for that time"
         return text
-
-
-def duration(seconds: float) -> str:
-    """`75.2` to `1 min 15 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,63 +1,70 @@
-"""A run while it trains: what the trainer tells is recorded, checkpoints are kept, and gone back to."""
+"""A run while it trains: metrics are recorded, checkpoints are saved, and progress is shown."""
 
 from typing import Any
 
-from convmixer.configs import Configs
-from convmixer.experiment import messages as report
+from convmixer.experiment import messages, rewinding
+from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.progress import Estimate, ProgressBar
-from convmixer.experiment.resuming import Restored, describe_data
+from convmixer.experiment.resuming import Checkpoint
 from convmixer.tracking import app_writer
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
-from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged, check_may_go_back
+from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged
 from convmixer.training.run_checkpoints import RunCheckpoints
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer
 
 
 class RecordedTraining:
-    """One run while it trains: passes what the trainer tells on to the recorder, and keeps checkpoints."""
+    """Trains one run and observes its trainer: hands metrics to the recorder, and keeps checkpoints.
 
-    def __init__(self, conf: Configs, run: Run, recorder: Recorder, stop: StopRequest, restored: Restored) -> None:
-        self.conf = conf
+    Args:
+        checkpoint: the one that the run is resumed from.
+    """
+
+    def __init__(
+        self, experiment: Experiment, run: Run, recorder: Recorder, stop: StopRequest, checkpoint: Checkpoint
+    ) -> None:
+        self.experiment = experiment
         self.run = run
         self.recorder = recorder
         self.stop = stop
-        self.restored = restored
-        self.trainer: Trainer = conf.trainer
+        self.resumed_from = checkpoint
+        self.trainer = experiment.trainer
         folder = run.checkpoint("last").parent
         folder.mkdir(exist_ok=True)
-        minutes = conf.checkpoint.minutes
-        self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, restored.state)
+        minutes = experiment.values["checkpoint.minutes"]
+        self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, checkpoint.state)
 
     def start(self) -> None:
-        """Begin, or go on from where the run was."""
-        state = self.restored.state
-        self.conf.workers.hear_first((self.run.uuid, state))
+        """Begin the run, or resume it where its checkpoint is."""
+        state = self.resumed_from.state
+        self.experiment.workers.broadcast((self.run.uuid, state))
         if state:
-            self._load(state)
+            self.trainer.load_state_dict(state)
+            self._forget_missing_best(state)
             self.trainer.total_steps = state["total_steps"]
         self.recorder.start(self.trainer.images)
-        for line in report.header(self.conf, self.run, self.trainer):
+        for line in messages.header(self.experiment, self.run):
             self.recorder.say(line)
-        if self.restored.note:
-            self.recorder.say(self.restored.note)
+        if self.resumed_from.note:
+            self.recorder.say(self.resumed_from.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
             state.clear()  # as large as all that the trainer holds
-        elif self.conf.on_nan == "rewind":
+        elif self.experiment.values["on_nan"] == "rewind":
             self._save_last()  # to have something to go back to in the first epoch
-        if self.conf.tracking.app_url:
-            app_writer.follow(self.run, self.conf.tracking.app_url)
+        if self.experiment.values["tracking.app_url"]:
+            app_writer.follow(self.run, self.experiment.values["tracking.app_url"])
 
-    def _load(self, state: dict[str, Any]) -> None:
-        self.trainer.load_state_dict(state)
+    def _forget_missing_best(self, state: dict[str, Any]) -> None:
+        """Let the next epoch's end save `best` anew, where the one of `state` is not there any more."""
         if not self.checkpoints.has_best_of(state):
-            self.trainer.best_accuracy = -1.0  # the next epoch's end makes a new one
+            self.trainer.best_accuracy = -1.0
 
     def _compare_kernels(self, then: str) -> None:
-        now = self.conf.kernels_in_use.name
+        now = self.experiment.kernels.name
         if now != then:
             self.recorder.say(f"kernels were {then} before, now {now}: bits may differ from an unbroken run's")
 
@@ -65,34 +72,25 @@ class RecordedTraining:
         """Train what is left."""
         shown = not self.recorder.quiet
         total = self.trainer.total_steps
-        is_new = self.trainer.step == 0 and self.conf.workers.is_alone
-        self.estimate = Estimate(self.trainer.step, total, may_be_shorter=is_new and self.conf.minutes is None)
+        is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
+        may_be_shorter = is_new and self.experiment.values["minutes"] is None
+        self.estimate = Estimate(self.trainer.step, total, may_be_shorter)
         with ProgressBar(total, self.trainer.step, shown) as self.bar:
-            while self.trainer.step < total:
-                try:
-                    self.trainer.fit(self)
-                except Diverged as problem:
-                    self._go_back(problem)
+            rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
 
-    def _go_back(self, problem: Diverged) -> None:
-        """Go on from the newest end of an epoch with a smaller learning rate, or raise the problem again."""
-        workers, rewinds = self.conf.workers, self.trainer.rewinds + 1
-        check_may_go_back(problem, self.conf.on_nan, rewinds)
-        state = workers.hear_first(self.checkpoints.newest_of_an_epoch_end())
-        if state is None:
-            raise Diverged(f"{problem}, and no checkpoint of an epoch's end is whole") from None
+    def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
+        rewinds = self.trainer.rewinds
         self.recorder.say(
             f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} of the learning rate "
             f"(time {rewinds} of at most {MOST_REWINDS})"
         )
-        self._load(state)
-        self.trainer.rewinds = rewinds
+        self._forget_missing_best(state)
         self._save_last()
-        self.recorder.go_back(self.trainer.images)
+        self.recorder.rewind(self.trainer.images)
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         self.recorder.metrics(images, values)
-        self.bar.describe(report.progress(self.trainer, values))
+        self.bar.describe(messages.progress(self.trainer, values))
 
     def stepped(self, trainer: Trainer) -> None:
         self.bar.update(trainer.step)
@@ -104,7 +102,7 @@ class RecordedTraining:
         validated = {name: value for name, value in values.items() if name.endswith(".valid")}
         if validated:
             self.recorder.metrics(trainer.images, validated)
-        self.recorder.say(report.epoch_line(trainer, values))
+        self.recorder.say(messages.epoch_line(trainer, values))
         accuracy = values.get("accuracy.valid", -1.0)
         if accuracy > trainer.best_accuracy:
             trainer.best_accuracy = accuracy
@@ -112,11 +110,11 @@ class RecordedTraining:
         self._save_last()
 
     def should_stop(self) -> bool:
-        self.stop.signal = self.conf.workers.agree(self.stop.signal)
+        self.stop.signal = self.experiment.workers.all_reduce_max(self.stop.signal)
         return self.stop.signal is not None
 
     def checkpoint_is_due(self) -> bool:
-        return bool(self.conf.workers.agree(int(self.checkpoints.is_due())))
+        return bool(self.experiment.workers.all_reduce_max(int(self.checkpoints.is_due())))
 
     def checkpoint(self, trainer: Trainer) -> None:
         self._save_last()
@@ -126,5 +124,5 @@ class RecordedTraining:
 
     def _state(self) -> dict[str, Any]:
         state = self.trainer.state_dict()
-        state |= {"data": describe_data(self.conf), "total_steps": self.trainer.total_steps}
-        return state | {"kernels": self.conf.kernels_in_use.name, "batch_size": self.trainer.train.batch_size}
+        state |= {"data": self.experiment.describe_data(), "total_steps": self.trainer.total_steps}
+        return state | {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}

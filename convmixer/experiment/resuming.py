@@ -1,53 +1,45 @@
-"""What a run goes on from: found and checked before anything of the run is touched."""
+"""The checkpoint that a run is resumed from: found and checked before anything of the run is touched."""
 
 from dataclasses import dataclass
 from typing import Any
 
-from convmixer.configs import Configs
 from convmixer.errors import UserError
+from convmixer.experiment.experiment import Experiment
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 
 
 @dataclass(frozen=True)
-class Restored:
-    """What a run goes on from: the state of a checkpoint, where one was made, and what there is to say of it."""
+class Checkpoint:
+    """The state that a run is resumed from.
+
+    Attributes:
+        state: of the trainer; None where the run has made no checkpoint yet.
+        note: a line that says so where it is not the newest one.
+    """
 
     state: dict[str, Any] | None = None
     note: str | None = None
 
 
-def restore(conf: Configs, old: Run) -> Restored:
-    """Find the checkpoint that a run goes on from, before anything of the run is touched.
+def find_checkpoint(experiment: Experiment, run: Run) -> Checkpoint:
+    """Find the checkpoint that `run` is resumed from.
 
     Raises:
         UserError: the run has ended, none of its checkpoints is good, or the data are not those it was trained on.
     """
-    check_unended(old)
-    state, note = checkpoints.newest_good(old.checkpoint("last").parent)
+    check_unended(run)
+    state, note = checkpoints.newest_good(run.checkpoint("last").parent)
     if state:
-        _check_same_data(describe_data(conf), state["data"])
-        _check_same_batch(conf.trainer.train.batch_size, state.get("batch_size"))
-    return Restored(state, note)
+        _check_same_data(experiment.describe_data(), state["data"])
+        _check_same_batch(experiment.trainer.train.batch_size, state.get("batch_size"))
+    return Checkpoint(state, note)
 
 
 def check_unended(run: Run) -> None:
-    """Raise a `UserError` for a run that has ended: there is nothing to go on with."""
+    """Raise a `UserError` for a run that has ended: there is nothing to resume."""
     if run.summary:
         raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
-
-
-def describe_data(conf: Configs) -> dict[str, Any]:
-    """What a run must find again of the images that it was trained on."""
-    dataset = conf.data.dataset
-    return {
-        "name": dataset.name,
-        "classes": list(dataset.classes),
-        "train_images": conf.trainer.train.n_images,
-        "image_shape": list(dataset.train.images.shape[1:]),
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
-    }
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:

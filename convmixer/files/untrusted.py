@@ -6,16 +6,19 @@ Whatever is wrong with one is a `UserError` of one line. What is checked where: 
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 
 MAX_BYTES = 2**24  # of a file that is read as a whole and is no weights
 DEEPEST = 50  # lists and mappings within each other
 MOST_NODES = 200_000  # of a YAML file, aliases written out
+LARGEST_NUMBER = 1e30  # of what is measured
 LONGEST_NUMBER = 1000  # characters; the time to read one grows with the square of its length
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,7 +58,7 @@ def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
         _check_yaml(text)
         return yaml.load(text, Loader=loader)
     except Exception as error:  # yaml's constructors, given nonsense, raise whatever comes up
-        raise UserError(f"{path}: not valid YAML: {_short(error)}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _check_yaml(text: str) -> None:
@@ -96,7 +99,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {_short(error)}") from None
+        raise UserError(f"{path}: not valid JSON: {one_line(error)}") from None
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -122,5 +125,17 @@ def _inside(value: Any) -> list[Any]:
     return [item for item in items if isinstance(item, dict | list)]
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
+    """Return the names whose value is not what a reader of the file can use; what is missing, or None, is right.
+
+    Args:
+        values: as read; all names are wrong where it is no mapping.
+        types: by name, as `isinstance` takes them. A number may be NaN, but not larger than `LARGEST_NUMBER`.
+    """
+    return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, kind) and not (isinstance(value, int | float) and abs(value) > LARGEST_NUMBER)

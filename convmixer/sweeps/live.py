@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convmixer.experiment.progress import duration
+from convmixer.console import duration
 from convmixer.sweeps.report import STATES, value_text
 from convmixer.sweeps.study import Sweep
 from convmixer.sweeps.trial import ActiveTrial

@@ -89,11 +89,11 @@ class Recorder:
 
     def start(self, images: int) -> None:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""
-        self.go_back(images)
+        self.rewind(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
         write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
 
-    def go_back(self, images: int) -> None:
+    def rewind(self, images: int) -> None:
         """Drop what was recorded after `images` training images."""
         damaged = keep_log_up_to(self.folder / LOG, images)
         if damaged:

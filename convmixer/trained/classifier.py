@@ -1,13 +1,11 @@
 """A trained network at work on a device: images as they lie in memory in, logits out."""
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
 from convmixer.trained.network import Trained
-from convmixer.training.hardware import choose_device, choose_precision, keep_freed_memory
+from convmixer.training.hardware import autocast, choose_device, choose_precision, keep_freed_memory
 
 
 class Classifier:
@@ -40,7 +38,7 @@ class Classifier:
             UserError: an output is not finite.
         """
         images = images.to(self.device)
-        with self._autocast():
+        with autocast(self.device, self.precision):
             logits = self.model(self.trained.normalise(images.flip(2) if mirrored else images))
         logits = logits.float().cpu()
         if not logits.isfinite().all():
@@ -48,8 +46,3 @@ class Classifier:
                 f"{self.trained.name}: its outputs are not finite: damaged weights, or give precision=float32"
             )
         return logits
-
-    def _autocast(self) -> torch.autocast | nullcontext:
-        if self.precision is torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.precision)

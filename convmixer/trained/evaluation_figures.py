@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from convmixer.trained.metrics import Calibration
+from convmixer.trained.classification_metrics import Calibration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

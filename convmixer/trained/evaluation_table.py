@@ -11,25 +11,40 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convmixer.console import printable
-from convmixer.trained.metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.classification_metrics import (
+    BINS,
+    calibration,
+    confusion_matrix,
+    correct_in_top,
+    wilson_interval,
+)
+from convmixer.training.metrics import Metric
 
 
-def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Tensor | None = None) -> dict[str, Any]:
-    """Every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
+def measure(
+    logits: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    mirrored: Tensor | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
 
     Args:
         logits: float32 `[n, classes]`.
         labels: int64 `[n]`.
         mirrored: the logits of the mirrored images, for a second accuracy with the mean of both.
+        metrics: their means are under `metrics`.
     """
     found = calibration(logits, labels)
     confusion = confusion_matrix(logits.argmax(1), labels, len(classes))
     top = {"top_1": 1} | ({"top_5": 5} if len(classes) > 5 else {})
-    result: dict[str, Any] = {name: _share(hits_in_top(logits, labels, k), len(labels)) for name, k in top.items()}
+    result: dict[str, Any] = {name: _share(correct_in_top(logits, labels, k), len(labels)) for name, k in top.items()}
     if mirrored is not None:
-        result["top_1_with_mirror"] = _share(hits_in_top((logits + mirrored) / 2, labels, 1), len(labels))
+        result["top_1_with_mirror"] = _share(correct_in_top((logits + mirrored) / 2, labels, 1), len(labels))
     return result | {
         "loss": F.cross_entropy(logits, labels).item(),
+        "metrics": {name: metric(logits, labels).double().mean().item() for name, metric in (metrics or {}).items()},
         "classes": _per_class(confusion, classes),
         "confusion": confusion.tolist(),
         "calibration": {
@@ -42,8 +57,8 @@ def measure(logits: Tensor, labels: Tensor, classes: Sequence[str], mirrored: Te
     }
 
 
-def _share(hits: int, n: int) -> dict[str, Any]:
-    return {"accuracy": hits / n, "interval": list(wilson_interval(hits, n))}
+def _share(correct: int, n: int) -> dict[str, Any]:
+    return {"accuracy": correct / n, "interval": list(wilson_interval(correct, n))}
 
 
 def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -52,14 +67,14 @@ def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str,
     for label, images in enumerate(confusion.sum(1).tolist()):
         if images == 0:
             continue
-        hits, predicted = int(confusion[label, label]), int(confusion[:, label].sum())
+        correct, predicted = int(confusion[label, label]), int(confusion[:, label].sum())
         wrong = confusion[label].clone()
         wrong[label] = 0
         most = int(wrong.argmax())
         rows[classes[label]] = {
             "images": images,
-            **_share(hits, images),
-            "precision": hits / predicted if predicted else None,
+            **_share(correct, images),
+            "precision": correct / predicted if predicted else None,
             "taken_for": {"class": classes[most], "images": int(wrong[most])} if wrong[most] else None,
         }
     return rows
@@ -90,6 +105,7 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         *lines,
         ("loss", f"{result['loss']:.4f}"),
+        *((name, f"{value:.4f}") for name, value in result["metrics"].items()),
         ("calibration", f"{error:.2%} expected calibration error ({BINS} bins)"),
         ("speed", speed),
     ]

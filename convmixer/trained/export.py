@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convmixer.configs import Configs
 from convmixer.errors import UserError
 from convmixer.model.folding import fold, is_standard
 from convmixer.model.interchange import LAYOUTS, to_layout
 from convmixer.trained.model_card import card_path, without_places, write_card
-from convmixer.trained.network import Trained, open_trained
+from convmixer.trained.network import Trained
+from convmixer.trained.opening import ModelConfigs, load
 from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
 
 # What a file of each format may end in.
@@ -30,7 +30,13 @@ FORMATS = tuple(SUFFIXES)
 GRAPHS = ("pt2", "onnx")  # which hold the network too
 
 
-def export(configs_class: type[Configs], reference: str, output: Path, format_name: str, folded: bool) -> None:
+def export(
+    reference: str,
+    configs_class: type[ModelConfigs],
+    output: Path,
+    format_name: str = "safetensors",
+    folded: bool = False,
+) -> None:
     """Write the weights that a finished run was tested with, or those of a .safetensors file, and a model card.
 
     Args:
@@ -42,7 +48,7 @@ def export(configs_class: type[Configs], reference: str, output: Path, format_na
         UserError: the run has not ended, the network does not fit the format, or the file can't be written.
     """
     _check_request(output, format_name, folded)
-    trained = open_trained(reference, configs_class)
+    trained = load(reference, configs_class)
     if not trained.summary and not trained.imported:
         raise UserError(f"run {trained.name} has not ended, there is no tested result to export")
     if format_name in LAYOUTS:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convmixer.configs import Configs, resolve
 from convmixer.errors import UserError
-from convmixer.keys import keys_of
 from convmixer.model.interchange import Weights, from_layout, recognise, sizes_of
-from convmixer.model.layers import SIZES, conv_mixer
+from convmixer.model.variants import SIZES, conv_mixer
 from convmixer.trained.export import metadata_of
 from convmixer.trained.model_card import card_path, write_card
-from convmixer.trained.network import BUILT_IN, Trained
+from convmixer.trained.network import Trained
+from convmixer.trained.opening import BUILT_IN
 from convmixer.trained.weight_files import read_tensors, save_weights
 
 CIFAR10_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
@@ -28,7 +27,13 @@ TRAINED_ON: dict[str, dict[str, Any]] = {
 
 
 def import_weights(
-    file: Path, output: Path, layout: str, trained_on: str | None, activation: str | None, given: Mapping[str, Any]
+    file: Path,
+    output: Path,
+    layout: str,
+    trained_on: str | None,
+    activation: str | None,
+    given: Mapping[str, Any],
+    defaults: Mapping[str, Any],
 ) -> None:
     """Write a stranger's weights as a file that `evaluate`, `predict`, `export` and `pretrained=` take, and a card.
 
@@ -38,6 +43,8 @@ def import_weights(
         activation: None: that of the paper's network of these sizes, GELU for all but 768/32.
         given: `classes` (`a,b,c`, or the name of a text file of a line each, in the order of labels), `image_size` in
             pixels, `mean` and `std` (of each channel, on a scale of 0 to 1: `0.485,0.456,0.406`); None where not.
+
+        defaults: values of all keys, for those that weights say nothing of.
 
     Raises:
         UserError: the file is damaged or no ConvMixer's, or something is missing or does not fit.
@@ -59,7 +66,7 @@ def import_weights(
         tuple(data["image_shape"]),
         tuple(data["mean"]),
         tuple(data["std"]),
-        resolve({"recipe": "small"}, keys_of(Configs)) | BUILT_IN | numbers,
+        {**defaults, **BUILT_IN, **numbers},
         summary={},
         data=data,
         given={},

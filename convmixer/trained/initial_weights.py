@@ -5,20 +5,18 @@ it starts anew. Sizes must agree: they are not taken from the file, so that a ru
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 from convmixer.model.interchange import Weights, from_layout, sizes_of
-from convmixer.trained.network import from_file
-
-if TYPE_CHECKING:
-    from convmixer.configs import Configs
+from convmixer.trained.opening import from_file
 
 log = logging.getLogger("convmixer")
 
@@ -41,8 +39,13 @@ class Start:
     classes: tuple[str, ...] | int
 
 
-def begin_from_pretrained(conf: "Configs") -> str:
-    """Load the weights that `conf.pretrained` names into `conf.model`, which is about to be trained.
+def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Load the weights that `reference` names into `model`, which is about to be trained.
+
+    Args:
+        reference: FILE.safetensors or timm/NAME.
+        values: the keys' values that `model` was built from.
+        classes: the names of the classes that it will be trained on.
 
     Returns:
         One line: what was taken over, and what was not.
@@ -50,17 +53,17 @@ def begin_from_pretrained(conf: "Configs") -> str:
     Raises:
         UserError: there are no such weights, or they do not fit.
     """
-    read = _from_timm if conf.pretrained.startswith("timm/") else _from_file
-    start = read(conf.pretrained, {name: getattr(conf, name) for name in SIZES})
-    classes = tuple(conf.data.dataset.classes)
-    same_head = start.classes in (classes, len(classes)) and conf.n_classes == len(classes)
+    read = _from_timm if reference.startswith("timm/") else _from_file
+    start = read(reference, values)
+    n_classes, there = values["n_classes"], len(classes)
+    same_head = start.classes in (tuple(classes), there) and n_classes == there
     weights = {name: tensor for name, tensor in start.weights.items() if same_head or not name.startswith(HEAD)}
-    own = conf.model.state_dict()
+    own = model.state_dict()
     fitting = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
     if not fitting:
         raise UserError(f"pretrained={start.name}: no tensor in it fits this network")
-    conf.model.load_state_dict(fitting, strict=False)
-    return _report(start, fitting, own, None if same_head else conf.n_classes)
+    model.load_state_dict(fitting, strict=False)
+    return _report(start, fitting, own, None if same_head else n_classes)
 
 
 def _from_file(reference: str, sizes: Mapping[str, Any]) -> Start:
@@ -95,9 +98,9 @@ def _downloaded(reference: str, name: str) -> Weights:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # whatever the network, the hub and its cache come up with
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"pretrained={reference}: timm can't get it ({reason}); a file of it can be brought in with `import`"
+            f"pretrained={reference}: timm can't get it ({one_line(error)}); "
+            "a file of it can be brought in with `import`"
         ) from None
 
 

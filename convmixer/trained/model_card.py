@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from convmixer.data.datasets import auto_was
+from convmixer.console import as_argument
+from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
-from convmixer.overrides import as_argument
 from convmixer.trained.network import Trained
 from convmixer.trained.weight_files import PICKLES, write_file
 
@@ -194,7 +194,7 @@ def _how_to_measure(trained: Trained, output: Path) -> str:
         return f"\nMeasure it: `python experiment.py evaluate {output.name} --data FOLDER`\n"
     dataset = trained.configs["data.dataset"]
     if dataset == "auto":
-        dataset = auto_was([trained.data["name"]], None)
+        dataset = dataset_of_auto([trained.data["name"]], None)
     arguments = f"data.dataset={dataset}" + (" data.path=FOLDER" if dataset == "images" else "")
     return f"\nMeasure the accuracy again: `python experiment.py evaluate {output.name} {arguments}`\n"
 

@@ -1,28 +1,24 @@
-"""The command `predict`: what a trained network takes images for, be it one or a folder of 10,000."""
+"""Classes of image files, one or a folder of 10,000, written as a table, CSV or JSON lines: the command `predict`."""
 
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from PIL import UnidentifiedImageError
 from rich.console import Console
 from rich.progress import Progress
 
-from convmixer.configs import Configs
 from convmixer.console import printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
-from convmixer.files.atomic import check_output, written_whole
-from convmixer.keys import keys_of
-from convmixer.overrides import split_assignments
-from convmixer.reopening import check_changes
+from convmixer.files.atomic import written_whole
 from convmixer.trained.classifier import Classifier
-from convmixer.trained.network import open_trained
+from convmixer.trained.network import Trained
 from convmixer.trained.prediction_formats import FORMATS
 from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
 
@@ -32,38 +28,34 @@ log = logging.getLogger("convmixer")
 
 
 def predict_files(
-    configs_class: type[Configs],
-    reference: str,
-    arguments: Sequence[str],
+    trained: Trained,
+    paths: Sequence[str],
     form: str | None = None,
     top: int = 3,
     output: Path | None = None,
+    values: Mapping[str, Any] | None = None,
 ) -> None:
-    """Classify images with a run or a .safetensors file.
+    """Classify image files and write what came out.
 
     Args:
-        arguments: files, folders or `-`, and overrides of the keys in `CHANGEABLE`.
+        paths: files, folders or `-`.
         form: table, csv or jsonl; None: as the name of `output` ends, else a table on a terminal and CSV elsewhere.
         top: how many classes to name for each image.
         output: the file to write; None: standard output.
+        values: other values for the keys in `CHANGEABLE` than in training.
 
     Raises:
-        UserError: no such run, file or folder, or a place that can't be written to.
+        UserError: no such file or folder.
         SomeFailed: all was done, but some of the files were broken.
     """
-    paths = [a for a in arguments if "=" not in a or os.path.exists(a)]
-    changes = split_assignments(a for a in arguments if a not in paths)
-    changes = check_changes(changes, keys_of(configs_class), CHANGEABLE)
-    form = form or _form(output)
-    if output:
-        check_output(output, "--output")
-    trained = open_trained(reference, configs_class)
-    classifier = Classifier(trained, changes.get("device", "auto"), changes.get("precision"))
+    values = values or {}
+    classifier = Classifier(trained, values.get("device", "auto"), values.get("precision"))
     images = _images(paths)
-    predictions = predict(classifier, images, changes.get("valid_batch_size", trained.configs["valid_batch_size"]))
+    predictions = predict(classifier, images, values.get("valid_batch_size", trained.configs["valid_batch_size"]))
     count = _Count(len(images), to_terminal=output is None and sys.stdout.isatty())
     with _opened(output) as out, count:
-        FORMATS[form](count.through(predictions), trained.classes, min(top, len(trained.classes)), out)
+        write = FORMATS[form or _form(output)]
+        write(count.through(predictions), trained.classes, min(top, len(trained.classes)), out)
     count.report()
 
 

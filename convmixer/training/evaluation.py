@@ -1,6 +1,6 @@
 """Accuracy and loss of a model over a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.data.batches import Batches
+from convmixer.training.metrics import Metric
 
 
 @torch.inference_mode()
@@ -26,16 +27,23 @@ def evaluate(
     model: nn.Module,
     batches: Batches,
     autocast: AbstractContextManager | None = None,
-    add_up: Callable[[Tensor], Tensor] = lambda sums: sums,
-) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 accuracy (0 to 1) of a model over a split.
+    metrics: Mapping[str, Metric] | None = None,
+    all_reduce_sum: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> dict[str, float]:
+    """Measure a model on a split.
 
     Args:
-        add_up: sums, float64 on the host, over all workers, where each has a part of the split.
+        metrics: measured beside loss and accuracy.
+        all_reduce_sum: adds up sums, float64 on the host, over all workers, where each has a part of the split.
+
+    Returns:
+        The means over all images: `loss` (cross-entropy), `accuracy` (top-1, 0 to 1), and each metric by its name.
     """
     logits, labels = predict_logits(model, batches, autocast)
-    n = len(labels)
-    loss = F.cross_entropy(logits, labels).item() * n
-    hits = (logits.argmax(1) == labels).sum().item()
-    loss, hits, n = add_up(torch.tensor([loss, hits, n], dtype=torch.float64))
-    return (loss / n).float().item(), (hits / n).float().item()
+    sums = {
+        "loss": F.cross_entropy(logits, labels).item() * len(labels),
+        "accuracy": (logits.argmax(1) == labels).sum().item(),
+        **{name: metric(logits, labels).sum(dtype=torch.float64).item() for name, metric in (metrics or {}).items()},
+    }
+    *totals, n = all_reduce_sum(torch.tensor([*sums.values(), len(labels)], dtype=torch.float64))
+    return {name: (total / n).float().item() for name, total in zip(sums, totals, strict=True)}

@@ -18,6 +18,14 @@ from torch.nn import functional as F
 from convmixer.training.distributed.workers import Workers
 
 
+def use_global_batch_norm(model: nn.Module, workers: Workers, device: torch.device) -> None:
+    """Let every BatchNorm in `model` see the images of all workers."""
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model, workers.training_group)
+    else:
+        GlobalBatchNorm2d.convert(model, workers)
+
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """A BatchNorm2d that sees the whole batch, of which each worker has a part; parts may be unequal, or empty."""
 
@@ -82,7 +90,7 @@ class _Normalise(torch.autograd.Function):
         x, gamma, mean, scale = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         d_gamma, d_beta = _sums(dy, x, mean, scale)
-        sum_dy_x, sum_dy = ctx.workers.add_up(torch.stack([d_gamma, d_beta]).double()).div_(ctx.m)
+        sum_dy_x, sum_dy = ctx.workers.all_reduce_sum(torch.stack([d_gamma, d_beta]).double()).div_(ctx.m)
         of_dy = scale if gamma is None else scale * gamma
         of_x = -of_dy * scale * sum_dy_x
         constant = -of_dy * sum_dy - of_x * mean
@@ -111,7 +119,7 @@ def statistics(x: Tensor, workers: Workers) -> tuple[Tensor, Tensor, float]:
     count = x.numel() // x.shape[1]
     mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0) if count else x.new_zeros(2, x.shape[1])
     own = torch.cat([mean, variance, mean.new_tensor([count])]).double()
-    means, variances, counts = workers.gather(own).split([x.shape[1], x.shape[1], 1], dim=1)
+    means, variances, counts = workers.all_gather(own).split([x.shape[1], x.shape[1], 1], dim=1)
     m = counts.sum()
     mean = (counts * means).sum(0) / m
     variance = (counts * (variances + (means - mean).square())).sum(0) / m

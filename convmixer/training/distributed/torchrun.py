@@ -48,8 +48,8 @@ def job() -> str:
 
 
 @cache
-def is_first_to_say() -> bool:
-    """Whether this worker was the first of this start to ask: what ends all of them is said once."""
+def claim_error_message() -> bool:
+    """Claim to print the error that ends all workers: True in the first that asks, and whenever that one asks again."""
     if not is_launched():
         return True
     try:

@@ -5,7 +5,7 @@ GPUs. A process by itself is `ALONE`, for which all of this is nothing.
 
 What they compute is what one process computes on the whole batch. Every random draw is a function of (seed, epoch,
 image), so a worker takes its part of each batch; losses are sums divided by the size of the whole batch, so gradients
-add up; BatchNorm's statistics can be those of the whole batch (`spread_batch_norm`).
+add up; BatchNorm's statistics can be those of the whole batch (`global_batch_norm`).
 """
 
 import os
@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 from convmixer.training.distributed import torchrun
 
@@ -31,20 +32,20 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Those that train together, seen from number `rank` of `count`.
+    """Those that train together, seen from number `rank` of `world_size`.
 
     Args:
         group: for numbers on the host. Tensors of the training go through it too, unless they are on GPUs.
     """
 
-    def __init__(self, rank: int = 0, count: int = 1, group: dist.ProcessGroup | None = None) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1, group: dist.ProcessGroup | None = None) -> None:
         self.rank = rank
-        self.count = count
+        self.world_size = world_size
         self.group = self.training_group = group
 
     def __repr__(self) -> str:
         """labml records it with the configs."""
-        return f"{self.count} workers" if self.count > 1 else "one process"
+        return f"{self.world_size} workers" if self.world_size > 1 else "one process"
 
     @property
     def is_first(self) -> bool:
@@ -53,7 +54,7 @@ class Workers:
 
     @property
     def is_alone(self) -> bool:
-        return self.count == 1
+        return self.world_size == 1
 
     def parts(self, n: int, at_once: int | None = None) -> list[slice]:
         """Which of a batch's `n` images are this worker's: a slice for each time that images go through the network.
@@ -66,7 +67,7 @@ class Workers:
 
     def _share(self, start: int, end: int) -> slice:
         """Of images `start` to `end`: shares differ by one at most, the first workers have the larger ones."""
-        least, more = divmod(end - start, self.count)
+        least, more = divmod(end - start, self.world_size)
         first = start + self.rank * least + min(self.rank, more)
         return slice(first, first + least + (self.rank < more))
 
@@ -77,7 +78,7 @@ class Workers:
         torch.cuda.set_device(device)
         self.training_group = dist.new_group(backend="nccl", timeout=LOST_AFTER)
 
-    def spread(self, forward: nn.Module, share_statistics: bool) -> nn.Module:
+    def data_parallel(self, forward: nn.Module, share_statistics: bool) -> nn.Module:
         """`forward`, with gradients that are the sums over all workers after `backward()`.
 
         Args:
@@ -93,47 +94,38 @@ class Workers:
         together.register_comm_hook(self, add_in_order if self.training_group is self.group else add)
         return together
 
-    def exchange(self, forward: nn.Module, is_last: bool) -> AbstractContextManager:
-        """What a forward and a backward pass run in: only the last one of a batch's exchanges gradients."""
-        return nullcontext() if self.is_alone or is_last else forward.no_sync()
+    def no_sync(self, forward: nn.Module, more_follow: bool) -> AbstractContextManager:
+        """The context of one of a batch's passes: gradients are exchanged by the last one, after which none follow."""
+        return forward.no_sync() if more_follow and not self.is_alone else nullcontext()
 
-    def take_statistics_of_first(self, model: nn.Module) -> None:
+    def broadcast_buffers(self, model: nn.Module) -> None:
         """Let the running statistics of `model`, which each worker may have of its own images, be the first one's."""
         for buffer in [] if self.is_alone else model.buffers():
             dist.broadcast(buffer, src=0, group=self.training_group)
 
-    def spread_batch_norm(self, model: nn.Module, device: torch.device) -> None:
-        """Have every BatchNorm in `model` see the whole batch."""
-        from convmixer.training.distributed.global_batch_norm import GlobalBatchNorm2d
-
-        if device.type == "cuda":
-            nn.SyncBatchNorm.convert_sync_batchnorm(model, self.training_group)
-        else:
-            GlobalBatchNorm2d.convert(model, self)
-
-    def add_up(self, tensor: Tensor) -> Tensor:
+    def all_reduce_sum(self, tensor: Tensor) -> Tensor:
         """The sum over all workers, in place."""
         if not self.is_alone:
             dist.all_reduce(tensor, group=self.group if tensor.is_cpu else self.training_group)
         return tensor
 
-    def gather(self, tensor: Tensor) -> Tensor:
-        """All workers' tensors of one size, `[count, n]`, of each one's `[n]`."""
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """All workers' tensors of one size, `[world_size, n]`, of each one's `[n]`."""
         if self.is_alone:
             return tensor[None]
-        gathered = tensor.new_empty(self.count * len(tensor))
+        gathered = tensor.new_empty(self.world_size * len(tensor))
         dist.all_gather_into_tensor(gathered, tensor, group=self.training_group)
-        return gathered.view(self.count, -1)
+        return gathered.view(self.world_size, -1)
 
-    def agree(self, signal: int | None) -> int | None:
-        """The signal that any of them was sent, so that all stop after the same update."""
+    def all_reduce_max(self, number: int | None) -> int | None:
+        """The largest number of all workers; None counts as 0 and is what comes of it. So all stop at one signal."""
         if self.is_alone:
-            return signal
-        signals = torch.tensor([signal or 0])
-        dist.all_reduce(signals, dist.ReduceOp.MAX, group=self.group)
-        return int(signals) or None
+            return number
+        numbers = torch.tensor([number or 0])
+        dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self.group)
+        return int(numbers) or None
 
-    def hear_first(self, value: T | None) -> T | None:
+    def broadcast(self, value: T | None) -> T | None:
         """What the first worker gives. The others may wait for it as long as preparing may take."""
         if self.is_alone:
             return value
@@ -141,9 +133,9 @@ class Workers:
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]
 
-    def agreeing(self) -> AbstractContextManager:
+    def sharing_errors(self) -> AbstractContextManager:
         """While entered, a UserError in one worker becomes a UserError in all, at the end."""
-        return nullcontext() if self.is_alone else _Agreement(self)
+        return nullcontext() if self.is_alone else _SharedErrors(self)
 
     def leave(self) -> None:
         """End the exchange: the others are done, the first has still to test. Without it the process would abort."""
@@ -154,14 +146,14 @@ class Workers:
 ALONE = Workers()
 
 
-class _Agreement(AbstractContextManager):
+class _SharedErrors(AbstractContextManager):
     def __init__(self, workers: Workers) -> None:
         self.workers = workers
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
         if error is not None and not isinstance(error, UserError):
             return
-        problems: list[str | None] = [None] * self.workers.count
+        problems: list[str | None] = [None] * self.workers.world_size
         dist.all_gather_object(problems, str(error) if error else None)
         wrong = [rank for rank, problem in enumerate(problems) if problem]
         if wrong:
@@ -175,15 +167,15 @@ def join() -> Workers:
     Raises:
         UserError: they do not all appear.
     """
-    count = int(os.environ["WORLD_SIZE"])
-    if count == 1:
+    world_size = int(os.environ["WORLD_SIZE"])
+    if world_size == 1:
         return ALONE
     try:
         store = torchrun.meet(JOINING)
-        dist.init_process_group("gloo", store=store, rank=torchrun.rank(), world_size=count, timeout=PREPARATION)
-        return Workers(torchrun.rank(), count, dist.new_group(backend="gloo", timeout=LOST_AFTER))
+        dist.init_process_group("gloo", store=store, rank=torchrun.rank(), world_size=world_size, timeout=PREPARATION)
+        return Workers(torchrun.rank(), world_size, dist.new_group(backend="gloo", timeout=LOST_AFTER))
     except RuntimeError as error:
-        raise UserError(f"torchrun: the {count} workers did not meet: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"torchrun: the {world_size} workers did not meet: {one_line(error)}") from None
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -224,6 +216,6 @@ def add_in_order(workers: Workers, bucket: dist.GradBucket) -> Added:
     update: with 3 workers or more, a resumed run would get other bits than one that was not stopped.
     """
     own = bucket.buffer()
-    gathered = own.new_empty(workers.count * len(own))
+    gathered = own.new_empty(workers.world_size * len(own))
     work = dist.all_gather_into_tensor(gathered, own, group=workers.training_group, async_op=True)
-    return work.get_future().then(lambda _: reduce(torch.add, gathered.view(workers.count, -1)))
+    return work.get_future().then(lambda _: reduce(torch.add, gathered.view(workers.world_size, -1)))
