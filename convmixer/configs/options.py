@@ -124,7 +124,7 @@ def _cifar100(c: DataConfigs) -> Dataset:
 
 
 def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
-    """From `data.path` alone where it is given; else from the data folder, or downloaded to it."""
+    """Read it from `data.path` alone where that is given; else from the data folder, or download it to there."""
     if c.path is not None:
         return datasets.cifar(name, Path(c.path), may_download=False)
     return datasets.cifar(name, lab.get_data_path())

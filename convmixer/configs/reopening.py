@@ -57,8 +57,8 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
     keys = keys_of(configs_class)
     changes = check_changes(changes, keys, changeable)
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
-    conf = configs_class()
     given = run.given | changes
+    conf = configs_class()
     conf.override(given, _with_its_dataset(recorded, run.info["tags"], given.get("data.path")))
     return conf
 
@@ -87,4 +87,4 @@ def _with_its_dataset(recorded: dict[str, Any], names: Collection[str], path: st
     """The values with what `data.dataset=auto` came to then in its place, as the run's tags or data say."""
     if recorded["data.dataset"] != "auto":
         return recorded
-    return recorded | {"data.dataset": dataset_of_auto(names, path and Path(path))}
+    return recorded | {"data.dataset": dataset_of_auto(names, Path(path) if path else None)}

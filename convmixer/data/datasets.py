@@ -32,7 +32,7 @@ def auto(folder: Path, *, may_fall_back: bool) -> Dataset:
 
 
 def dataset_of_auto(names: Collection[str], path: Path | None) -> str:
-    """The data set that `auto` came to in a training, as `data.dataset` names it.
+    """Name the option that gives the data set again that `data.dataset=auto` came to in a run.
 
     Args:
         names: the name of that data set, alone or among others.
