@@ -35,8 +35,8 @@ def dataset_of_auto(names: Collection[str], path: Path | None) -> str:
     """Name the option that gives the data set again that `data.dataset=auto` came to in a run.
 
     Args:
-        names: the name of that data set, alone or among others.
-        path: the `data.path` it was given.
+        names: has the data set's name among them.
+        path: the run's `data.path`.
     """
     if path is not None and is_tree(path):
         return "images"
