@@ -28,3 +28,7 @@ class SomeFailed(Exception):
     """A command did all it could, but could not do it for all that it was given: exit status 1."""
 
     exit_status = 1
+
+
+class Unavailable(Exception):
+    """Something that a training can do without, or take from elsewhere, is not available; the text says why."""

@@ -24,14 +24,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from convmixer.errors import Unavailable
+
 PATIENCE = 8.0  # seconds to begin an answer, to send more of it, and over which the rate is measured
 LEAST_RATE = 100_000  # bytes per second: a server that sends less is slow
 PAUSES = (0.5, 1.0)  # seconds before each further try: servers refuse a connection now and then
 PIECE = 2**18  # bytes
-
-
-class Unavailable(Exception):
-    """A file is not available from a source; the text says why."""
 
 
 class TooSlow(Unavailable):

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from convmixer.files.download import Unavailable
+from convmixer.errors import Unavailable
 from convmixer.files.tarballs import members
 
 PATIENCE = 15.0  # seconds for npm to say how it is set; it takes one or two on a slow machine
