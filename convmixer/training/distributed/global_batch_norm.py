@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convmixer.model.batch_norm import track_statistics
 from convmixer.training.distributed.workers import Workers
 
 
@@ -57,15 +58,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         y, mean, variance, m = _Normalise.apply(x.float(), self.weight, self.bias, self.eps, self.workers)
         if self.training and self.running_mean is not None:
-            self._track(mean, variance, m)
+            track_statistics([self], [mean], [variance], m)
         return y.to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, m: float) -> None:
-        self.num_batches_tracked.add_(1)
-        momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
-        self.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        self.running_var.mul_(1 - momentum).add_(variance, alpha=momentum * m / (m - 1))
 
 
 class _Normalise(torch.autograd.Function):
