@@ -20,8 +20,9 @@ from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.recipes import add_rows, row
+from convmixer.configs.overrides import split_assignments
+from convmixer.console import as_argument
 from convmixer.errors import UserError
-from convmixer.overrides import as_argument, split_assignments
 from convmixer.tracking.runs import run
 
 PROJECT = Path(__file__).resolve().parents[1]

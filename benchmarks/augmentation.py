@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import v2
 
 from convmixer.configs import Configs
+from convmixer.configs.building import train_batches
+from convmixer.configs.overrides import split_assignments
+from convmixer.configs.recipes import RECIPES
 from convmixer.data.batches import Batch, Batches
 from convmixer.data.datasets import Dataset
-from convmixer.overrides import split_assignments
-from convmixer.recipes import RECIPES
 from convmixer.training.hardware import cpu_name, keep_freed_memory
-from convmixer.wiring import train_batches
 
 BATCH_SIZE = 128
 WORKERS = 2

@@ -6,18 +6,18 @@ python -m benchmarks.augmentation_pictures data.dataset=images data.path=FOLDER 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib
 import torch
 from torch import Tensor
 
-from convmixer.configs import Configs, resolve
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import split_assignments
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
 from convmixer.data.augmentation import MIXING, OPERATIONS, Augmentation
 from convmixer.data.augmentation.operation import to_levels
 from convmixer.data.augmentation.randaugment import increasing
-from convmixer.keys import keys_of
-from convmixer.overrides import split_assignments
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -31,7 +31,7 @@ def augmented(conf: Configs, *ops: str) -> Tensor:
     split = conf.data.dataset.train
     first = torch.stack([(split.labels == label).nonzero()[0, 0] for label in range(N)])
     values = {key.removeprefix("augment."): value for key, value in resolve({}, keys_of(Configs)).items()}
-    keys = SimpleNamespace(**values | {"ops": ops})
+    keys = values | {"ops": ops}
     augmentation = Augmentation.of(keys, conf.data.dataset, conf.seed, len(split.labels))
     draws = augmentation.draws(EPOCH)
     images = augmentation(split.images[first], first, draws)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, channels_last, nn
 
 from convmixer.model.folding import fold
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import describe_device, keep_freed_memory
 
 # d_model, n_layers, kernel_size, patch_size; images at once. `small` and the paper's size with patches of 2.

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.throughput import MODELS, add_rows, cpu_or_wall_clock, gflop_per_image, matrix_product_peak
-from convmixer.model.kernels import choose_path, depthwise_conv2d, depthwise_conv2d_reference
-from convmixer.model.layers import ConvMixerLayer, conv_mixer
+from convmixer.model.kernels import choose_path, depthwise_conv2d
+from convmixer.model.layers import ConvMixerLayer
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
+from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 
 # batch, channels, height and width, kernel size

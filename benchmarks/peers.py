@@ -27,11 +27,11 @@ from torchvision.transforms import v2
 
 from benchmarks.recipes import add_rows, commit
 from convmixer.configs import Configs
+from convmixer.configs.overrides import split_assignments
 from convmixer.data.datasets import Dataset, Split
 from convmixer.errors import UserError
-from convmixer.overrides import split_assignments
-from convmixer.session import use_project_folder
-from convmixer.summary import versions
+from convmixer.experiment.running import use_project_folder
+from convmixer.experiment.summary import versions
 from convmixer.training import schedules
 from convmixer.training.hardware import choose_device, choose_precision, describe_device, keep_freed_memory
 

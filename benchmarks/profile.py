@@ -27,9 +27,10 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
 from convmixer.configs import Configs
+from convmixer.configs.building import build
+from convmixer.configs.overrides import split_assignments
 from convmixer.data.batches import Batch
-from convmixer.overrides import split_assignments
-from convmixer.session import prepare, use_project_folder
+from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training.hardware import describe_device
 from convmixer.training.trainer import Trainer
 
@@ -177,8 +178,7 @@ def main() -> None:
     use_project_folder()
     conf = Configs()
     conf.override({"data.dataset": "shapes", "recipe": "small", "kernels": "torch"} | split_assignments(args.overrides))
-    prepare(conf)
-    trainer = conf.trainer
+    trainer = build(conf).trainer
     warm_up, step, groups = measure(trainer, args.steps)
     total = sum(groups.values())
     print(f"{describe_device(trainer.device)}, torch {torch.__version__}, {trainer.precision}".replace("torch.", ""))

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from convmixer.console import as_argument
 from convmixer.errors import UserError
-from convmixer.overrides import as_argument
 from convmixer.tracking.runs import Run, run
 
 TABLE = Path(__file__).parents[1] / "results" / "recipes.csv"

@@ -35,28 +35,30 @@ BASE = "1 process, 2 threads"
 
 def train(overrides: list[str], seconds: float) -> None:
     """Print images/s, from the first worker; the number of updates is agreed on, as workers must make the same."""
-    from convmixer import session
     from convmixer.configs import Configs
-    from convmixer.overrides import split_assignments
-    from convmixer.training import distributed, torchrun
+    from convmixer.configs.building import build
+    from convmixer.configs.overrides import split_assignments
+    from convmixer.tracking.labml_fixes import use_project_folder
+    from convmixer.training.distributed import torchrun
+    from convmixer.training.distributed.workers import ALONE, join
 
-    session.use_project_folder()
+    use_project_folder()
     conf = Configs()
     conf.override(split_assignments(overrides))
-    conf.workers = distributed.join() if torchrun.is_launched() else distributed.ALONE
-    session.prepare(conf)
-    trainer = conf.trainer
+    workers = join() if torchrun.is_launched() else ALONE
+    experiment = build(conf, workers)
+    trainer = experiment.trainer
     trainer.model.train()
     batches = (batch for epoch in itertools.count() for batch in trainer.train.epoch(epoch))
     for _ in range(WARM_UP):
         trainer.train_step(next(batches))
     images, started = trainer.images, perf_counter()
-    while not conf.workers.agree(int(perf_counter() - started >= seconds)):
+    while not workers.all_reduce_max(int(perf_counter() - started >= seconds)):
         trainer.train_step(next(batches))
     rate = (trainer.images - images) / (perf_counter() - started)
-    if conf.workers.is_first:
-        print(json.dumps({"rate": rate, "kernels": conf.kernels_in_use.name}))
-    conf.workers.leave()
+    if workers.is_first:
+        print(json.dumps({"rate": rate, "kernels": experiment.kernels.name}))
+    workers.leave()
 
 
 def turn(workers: int, threads: int, overrides: list[str], seconds: float) -> float:

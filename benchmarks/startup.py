@@ -19,18 +19,19 @@ import json, sys, time
 marks = [("Python itself", time.time())]
 def mark(name): marks.append((name, time.time()))
 import torch; mark("import torch")
-from convmixer import session; from convmixer.recorded_training import RecordedTraining
-from convmixer.cli import _given; from convmixer.configs import Configs
+from convmixer.experiment.recording import RecordedTraining; from convmixer.experiment.running import run_recorded
+from convmixer.commands.shared import check_given; from convmixer.configs import Configs
+from convmixer.configs.building import build; from convmixer.tracking.labml_fixes import use_project_folder
 mark("import the rest")
-session.use_project_folder()
-conf = Configs(); conf.override(_given(Configs, sys.argv[1:], None)); mark("overrides")
+use_project_folder()
+conf = Configs(); conf.override(check_given(Configs, sys.argv[1:], None)); mark("overrides")
 conf.data.dataset; mark("data set, from its cache")
 conf.optimizer; mark("model and optimizer")
-session.prepare(conf); mark("batches and checks")
+experiment = build(conf); mark("batches and checks")
 class Stop(Exception): pass
 def stop(self, trainer): mark("run folder and first update"); raise Stop
 RecordedTraining.stepped = stop
-try: session.begin(conf, quiet=True)
+try: run_recorded(experiment, conf, quiet=True)
 except Stop: pass
 print(json.dumps(marks))
 """

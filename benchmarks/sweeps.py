@@ -85,7 +85,7 @@ def _seconds(command: list[str]) -> float:
 
 
 def _unit_space(dimensions: int) -> Space:
-    from convmixer.keys import Key, Knob
+    from convmixer.configs.keys import Key, Knob
 
     keys = {f"x{i}": Key(f"x{i}", float, None, (), Knob("")) for i in range(dimensions)}
     return read_space(dict.fromkeys(keys, "uniform(0,1)"), keys, "benchmark")

@@ -35,7 +35,7 @@ from convmixer.data.augmentation.flips import Flip
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
 from convmixer.model.kernels import choose_path
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 from convmixer.training.optimizers import adamw, parameter_groups
 from convmixer.training.trainer import Trainer

@@ -8,22 +8,23 @@ As a library:
     trained = load("weights/small-cifar10-jpeg.safetensors")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs
     from convmixer.errors import UserError
-    from convmixer.library import (
+    from convmixer.model.folding import fold
+    from convmixer.model.layers import ConvMixer
+    from convmixer.model.variants import (
+        conv_mixer,
         conv_mixer_256_8,
         conv_mixer_256_16,
         conv_mixer_768_32,
         conv_mixer_1024_20,
         conv_mixer_1536_20,
-        load,
     )
-    from convmixer.model.folding import fold
-    from convmixer.model.layers import ConvMixer, conv_mixer
-    from convmixer.trained import Trained
+    from convmixer.trained import Trained, load
 
 __version__ = "0.1.0"
 
@@ -42,18 +43,29 @@ __all__ = [
     "main",
 ]
 
+_HOMES = {
+    "ConvMixer": "convmixer.model.layers",
+    "Trained": "convmixer.trained",
+    "UserError": "convmixer.errors",
+    "fold": "convmixer.model.folding",
+    "load": "convmixer.trained",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """The library's parts when they are first used: the command line starts faster without torch."""
+    """Import a public name when it is first used: the command line starts faster without torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from convmixer import library
+    return getattr(import_module(_HOMES.get(name, "convmixer.model.variants")), name)
 
-    return getattr(library, name)
+
+def __dir__() -> list[str]:
+    """The public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})
 
 
 def main(configs_class: "type[Configs] | None" = None) -> None:
-    """The command line, with parts of your own: `convmixer.main(MyConfigs)` at the end of your script."""
+    """Run the command line, with parts of your own: `convmixer.main(MyConfigs)` at the end of your script."""
     from convmixer.cli import main as run_commands
 
     run_commands(configs_class)

@@ -10,12 +10,12 @@ import click
 import pytest
 from conftest import PROJECT
 
-from convmixer.cli import commands
-from convmixer.config_table import config_table
+from convmixer.cli import command_line
 from convmixer.configs import Configs
+from convmixer.configs.keys import keys_of
+from convmixer.configs.overrides import check, split_assignments
+from convmixer.configs.table import config_table
 from convmixer.errors import UserError
-from convmixer.keys import keys_of
-from convmixer.overrides import check, split_assignments
 from convmixer.sweeps.space_text import read_space
 
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -71,10 +71,10 @@ def understand(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     def read_searched(overrides: tuple[str, ...], **options: object) -> None:
         read_space(split_assignments(overrides), keys, "command line")
 
-    for command in leaves(commands):
-        is_search = command is commands.commands["sweep"].commands["run"]
+    for command in leaves(command_line):
+        is_search = command is command_line.commands["sweep"].commands["run"]
         monkeypatch.setattr(command, "callback", read_searched if is_search else read_overrides)
-    return lambda words: commands.main(words, standalone_mode=False, obj=Configs)
+    return lambda words: command_line.main(words, standalone_mode=False, obj=Configs)
 
 
 def leaves(group: click.Group) -> Iterator[click.Command]:
@@ -91,7 +91,7 @@ def test_a_wrong_command_is_not_understood(understand: Callable[[list[str]], Non
 
 def test_the_table_of_keys_is_current() -> None:
     page = PROJECT / "docs" / "configs.md"
-    assert page.read_text() == config_table(), "python -m convmixer.config_table > docs/configs.md"
+    assert page.read_text() == config_table(), "python -m convmixer.configs.table > docs/configs.md"
 
 
 def test_every_file_of_the_picture_of_the_code_is_there() -> None:
@@ -99,5 +99,5 @@ def test_every_file_of_the_picture_of_the_code_is_there() -> None:
     files = set(re.findall(r"[\w/]+\.(?:py|ipynb)", picture))
     assert len(files) > 15
     for file in files:
-        where = ("", "convmixer", "convmixer/training", "convmixer/tracking", "notebooks")
+        where = ("", "convmixer", "convmixer/configs", "convmixer/training", "convmixer/trained", "notebooks")
         assert any((PROJECT / folder / file).exists() for folder in where), file

@@ -12,7 +12,7 @@ from convmixer.errors import UserError
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import FORMAT, FORMAT_FILE
 from convmixer.tracking.runs import run, runs
-from convmixer.trained import from_file, from_run
+from convmixer.trained.opening import from_file, from_run
 from convmixer.training import checkpoints
 
 SAMPLES = sorted((Path(__file__).parent / "formats").glob("v*"))

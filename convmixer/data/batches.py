@@ -11,7 +11,8 @@ from torch import Tensor
 
 from convmixer.data.augmentation import Augmentation, random_seed
 from convmixer.data.augmentation.mixing import mix_labels, partners
-from convmixer.data.datasets import Dataset, Split
+from convmixer.data.normalisation import Normalisation
+from convmixer.data.splits import Dataset, Split
 
 Batch = tuple[Tensor, Tensor]
 
@@ -52,10 +53,7 @@ class Batches:
         self.augmentation = augmentation
         self.n_classes = n_classes or len(dataset.classes)
         self.parts = parts or (lambda n: [slice(0, n)])
-        # A whole row of pixels of each: arithmetic on rows is vectorised, that on three channels is not.
-        width = split.stored.shape[2]
-        self.mean = (torch.tensor(dataset.mean, device=device) * 255).repeat(width)
-        self.scale = (1 / (torch.tensor(dataset.std, device=device).clamp(min=1e-6) * 255)).repeat(width)
+        self.normalise = Normalisation(dataset.mean, dataset.std, device)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -128,11 +126,6 @@ class Batches:
         images, other_images = images.index_select(0, own), images.index_select(0, other)
         images, share = self.augmentation.mixing(images, other_images, draws["mixing"][index])
         return images, mix_labels(labels[own], labels[other], share, self.n_classes)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """Levels `[batch, height, width, channels]` to float32 `[batch, channels, height, width]`, channels_last."""
-        rows = images.flatten(2).float().sub(self.mean).mul_(self.scale)
-        return rows.view(images.shape).permute(0, 3, 1, 2)
 
     def order(self, epoch: int) -> Tensor:
         """The images' numbers in the order of an epoch: `[n]`, on the host."""

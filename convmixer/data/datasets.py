@@ -6,6 +6,7 @@ Whatever the source, it ends as a `Dataset`: uint8 tensors in memory.
 import logging
 import os
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -126,3 +127,12 @@ def _remedies(name: CifarName, folder: Path) -> tuple[str, str, str]:
         "train on images of your own with data.dataset=images data.path=DIR",
         "on drawn ones with data.dataset=shapes",
     )
+
+
+def dataset_of_auto(names: Collection[str]) -> str:
+    """The data set that `auto` came to in a training.
+
+    Args:
+        names: the name of that data set, alone or among others.
+    """
+    return "shapes" if "shapes" in names else "cifar10"

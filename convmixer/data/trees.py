@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from convmixer.errors import UserError
-from convmixer.untrusted import read_bytes
+from convmixer.files.untrusted import read_bytes
 
 SPLITS = ("train", "test")
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")

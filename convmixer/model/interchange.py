@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 
 Weights = dict[str, Tensor]
 

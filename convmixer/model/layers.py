@@ -20,28 +20,18 @@ every operation after it keeps it. (The kernels for GPUs want whole planes inste
 """
 
 import copy
+from collections.abc import Callable
+from typing import Protocol
 
 from labml_helpers.module import Module
 from torch import Tensor, channels_last, nn
-
-from convmixer.model import kernels
+from torch.nn import functional as F
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
-# The sizes that the paper names by d_model/n_layers. The first two are its CIFAR-10 models.
-SIZES: dict[str, dict[str, int | str]] = {
-    "256/8": {"d_model": 256, "n_layers": 8, "kernel_size": 9, "patch_size": 1},
-    "256/16": {"d_model": 256, "n_layers": 16, "kernel_size": 9, "patch_size": 1},
-    "768/32": {
-        "d_model": 768,
-        "n_layers": 32,
-        "kernel_size": 7,
-        "patch_size": 7,
-        "activation": "ReLU",
-    },
-    "1024/20": {"d_model": 1024, "n_layers": 20, "kernel_size": 9, "patch_size": 14},
-    "1536/20": {"d_model": 1536, "n_layers": 20, "kernel_size": 9, "patch_size": 7},
-}
+
+# Of input, weight and bias; `kernels.choose_path` puts faster ones in place of those here.
+Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
 def _activation(name: str) -> nn.Module:
@@ -78,6 +68,41 @@ class PatchEmbeddings(Module):
         return self.norm(self.act(self.conv(x)))
 
 
+def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One k x k filter for each channel, in PyTorch's operations; height and width stay as they are ("same").
+
+    k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at the right. The bias
+    is added by itself: on a CPU the gradient of a convolution's own bias is slow beside that of a sum.
+
+    Args:
+        x: [batch, channels, height, width].
+        weight: [channels, 1, k, k].
+        bias: [channels].
+
+    Returns:
+        [batch, channels, height, width].
+    """
+    k = weight.shape[-1]
+    if k % 2 == 0:
+        x = F.pad(x, (0, 1, 0, 1))
+    x = F.conv2d(x, weight, padding=(k - 1) // 2, groups=len(weight))
+    return x if bias is None else x + bias[:, None, None]
+
+
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One linear map over the channels of every place, in PyTorch's operations.
+
+    Args:
+        x: [batch, channels, height, width].
+        weight: [out, channels, 1, 1].
+        bias: [out].
+
+    Returns:
+        [batch, out, height, width].
+    """
+    return F.conv2d(x, weight, bias)
+
+
 class DepthWiseConv(nn.Conv2d):
     """One k x k filter for each channel; height and width stay as they are.
 
@@ -85,39 +110,43 @@ class DepthWiseConv(nn.Conv2d):
     the right.
     """
 
-    native = False  # kernels.choose_path sets it
-
     def __init__(self, d_model: int, kernel_size: int) -> None:
         super().__init__(d_model, d_model, kernel_size, padding=(kernel_size - 1) // 2, groups=d_model)
+        self.convolve: Convolve = depthwise_conv2d  # or a faster kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, d_model, height, width] -> the same shape."""
-        convolve = kernels.depthwise_conv2d if self.native else kernels.depthwise_conv2d_reference
-        return convolve(x, self.weight, self.bias)
+        return self.convolve(x, self.weight, self.bias)
 
 
 class PointWiseConv(nn.Conv2d):
     """Each place's channels are mixed by one linear map, the same for all places."""
 
-    native = False  # kernels.choose_path sets it
-
     def __init__(self, d_model: int) -> None:
         super().__init__(d_model, d_model, kernel_size=1)
+        self.convolve: Convolve = pointwise_conv2d  # or a faster kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, d_model, height, width] -> the same shape."""
-        if self.native and x.device.type == "cuda":
-            return kernels.pointwise_conv2d(x, self.weight, self.bias)
-        return super().forward(x)
+        return self.convolve(x, self.weight, self.bias)
+
+
+class FusedForward(Protocol):
+    """A whole layer's forward pass at once; `kernels.choose_path` gives layers one."""
+
+    def fits(self, layer: "ConvMixerLayer", x: Tensor) -> bool:
+        """True if it computes just what the layer's own modules would."""
+
+    def __call__(self, layer: "ConvMixerLayer", x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
 
 
 class ConvMixerLayer(Module):
     """Mixes space, with a residual connection; then mixes channels, without one."""
 
-    native = False  # kernels.choose_path sets it: the same numbers, by fewer passes over memory
-
     def __init__(self, d_model: int, kernel_size: int, *, activation: str = "GELU") -> None:
         super().__init__()
+        self.fused: FusedForward | None = None  # the same numbers, by fewer passes over memory
         self.depth_wise_conv = DepthWiseConv(d_model, kernel_size)
         self.act1 = _activation(activation)
         self.norm1 = nn.BatchNorm2d(d_model)
@@ -136,8 +165,8 @@ class ConvMixerLayer(Module):
 
         `residual_scale`, [batch], multiplies what is added to x: stochastic depth gives 0 for some images.
         """
-        if self.native and residual_scale is None and kernels.layer_fits(self, x):
-            return kernels.layer_forward(self, x)
+        if self.fused is not None and residual_scale is None and self.fused.fits(self, x):
+            return self.fused(self, x)
         mixed = self.norm1(self.act1(self.depth_wise_conv(x)))
         if residual_scale is not None:
             mixed = mixed * residual_scale[:, None, None, None]
@@ -194,21 +223,3 @@ class ConvMixer(Module):
         for number, layer in enumerate(self.conv_mixer_layers):
             x = layer(x) if residual_scales is None else layer(x, residual_scales[number])
         return self.classification(x)
-
-
-def conv_mixer(
-    d_model: int,
-    n_layers: int,
-    kernel_size: int,
-    patch_size: int,
-    n_classes: int = 10,
-    in_channels: int = 3,
-    activation: str = "GELU",
-) -> ConvMixer:
-    """The whole network from its numbers: `conv_mixer(**SIZES["256/8"])`."""
-    return ConvMixer(
-        ConvMixerLayer(d_model, kernel_size, activation=activation),
-        n_layers,
-        PatchEmbeddings(d_model, patch_size, in_channels, activation=activation),
-        ClassificationHead(d_model, n_classes),
-    )

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convmixer import session
-from convmixer.configs import Configs, resolve
-from convmixer.consistency import check_consistency
+from convmixer.configs.checks import check_configs
+from convmixer.configs.keys import Key, keys_of
+from convmixer.configs.overrides import split_assignments
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
 from convmixer.errors import UserError
-from convmixer.keys import Key, keys_of
-from convmixer.overrides import split_assignments
+from convmixer.project import logs_folder, script
 from convmixer.sweeps import report, search, storage
 from convmixer.sweeps.executors import Executor, LocalExecutor, gpus
 from convmixer.sweeps.live import Screen
@@ -22,7 +23,7 @@ from convmixer.sweeps.space import Space
 from convmixer.sweeps.space_text import read_space, read_space_file
 from convmixer.sweeps.study import Limits, Search, Sweep
 from convmixer.sweeps.trial import Plan
-from convmixer.tracking.runs import logs_folder
+from convmixer.tracking.labml_fixes import use_project_folder
 
 DEFAULT_TRIALS = 20
 
@@ -76,7 +77,7 @@ def launch(configs_class: type[Configs], words: tuple[str, ...], options: Option
         "objective": objective.metric,
         "direction": objective.direction,
         "seeds": seeds,
-        "script": session.script().name,
+        "script": script().name,
     }
     name = storage.check_name(options.name if options.name is not None else _name(space, settings))
     executor = _executor(space, options)
@@ -153,18 +154,19 @@ def check_points(configs_class: type[Configs], space: Space) -> None:
     Raises:
         UserError: values that don't go together, or data that can't be had.
     """
-    session.use_project_folder()
+    use_project_folder()
     loaded: dict[Any, tuple[Any, ...]] = {}
     for point in space.probes():
         conf = configs_class()
         conf.override(space.overrides(point))
-        conf.data.may_fall_back = False
+        if conf.values()["data.dataset"] == "auto" and conf.values()["data.path"] is None:
+            conf.data.dataset = "cifar10"  # as in its runs: a sweep never falls back to drawn images
         size = point.get("data.image_size")
         if size not in loaded:
             loaded[size] = (conf.data.dataset, conf.train_split, conf.valid_split)
         else:
             conf.data.dataset, conf.train_split, conf.valid_split = loaded[size]
-        check_consistency(conf)
+        check_configs(conf)
 
 
 def _name(space: Space, settings: Mapping[str, Any]) -> str:
@@ -186,6 +188,6 @@ def _executor(space: Space, options: Options) -> Executor:
     if options.ray is not None:
         from convmixer.sweeps.ray_executor import RayExecutor
 
-        return RayExecutor(options.ray, session.script(), options.jobs, options.cpus, options.gpus, space.fixed)
+        return RayExecutor(options.ray, script(), options.jobs, options.cpus, options.gpus, space.fixed)
     on_cpu = space.fixed.get("device") == "cpu"
-    return LocalExecutor(session.script(), options.jobs, [] if on_cpu else gpus())
+    return LocalExecutor(script(), options.jobs, [] if on_cpu else gpus())

@@ -10,10 +10,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from convmixer.console import duration
 from convmixer.sweeps.report import STATES, value_text
 from convmixer.sweeps.study import Sweep
 from convmixer.sweeps.trial import ActiveTrial
-from convmixer.tracking.progress import duration
 
 REFRESH = 1.0  # seconds
 SHOWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING)

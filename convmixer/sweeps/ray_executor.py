@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import convmixer
 from convmixer.errors import UserError
+from convmixer.project import logs_folder, project_folder, settings
 from convmixer.sweeps import ray_node
 from convmixer.sweeps.executors import LEASH, Task
-from convmixer.tracking.runs import logs_folder, project_folder, settings
 
+PACKAGE = Path(__file__).resolve().parents[1]
 POLL = 0.3  # seconds between two polls of a run
 CONNECT_PATIENCE = 10.0  # seconds that the head has to answer
 CHECK_PATIENCE = 120.0  # seconds that a node has to start a worker and answer
@@ -57,7 +57,7 @@ class RayExecutor:
             raise UserError(f"--ray {address}: no node has {cpus:g} CPUs and {gpus:g} GPUs")
 
     def _check_nodes(self, data: str | None) -> None:
-        ray, package = self._ray, str(Path(convmixer.__file__).parent)
+        ray, package = self._ray, str(PACKAGE)
         expected = ray_node.digest(self._script, package)
         check = ray.remote(num_cpus=0, max_retries=0)(ray_node.missing)
         asked = {}

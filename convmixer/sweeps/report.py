@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convmixer.overrides import as_argument
+from convmixer.console import as_argument
 from convmixer.sweeps import storage
 
 if TYPE_CHECKING:

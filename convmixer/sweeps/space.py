@@ -15,8 +15,8 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial
 
+from convmixer.console import as_argument
 from convmixer.errors import UserError
-from convmixer.overrides import as_argument
 
 LARGEST_GRID = 100_000  # points
 

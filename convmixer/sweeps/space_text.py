@@ -19,9 +19,10 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from convmixer.configs.keys import Key
+from convmixer.configs.overrides import check, read_config_file
+from convmixer.console import as_argument
 from convmixer.errors import UserError
-from convmixer.keys import Key
-from convmixer.overrides import as_argument, check, read_config_file
 from convmixer.sweeps.space import Condition, Parameter, Space
 
 MOST_VALUES = 10_000  # of one range(...)

@@ -21,8 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from convmixer.errors import UserError
+from convmixer.project import logs_folder
 from convmixer.sweeps.search import Objective
-from convmixer.tracking.runs import logs_folder
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

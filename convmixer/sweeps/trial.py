@@ -17,7 +17,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from convmixer.overrides import as_argument
+from convmixer.console import as_argument
 from convmixer.sweeps.executors import Executor, Process, Task
 from convmixer.sweeps.search import Objective
 from convmixer.sweeps.space import Space

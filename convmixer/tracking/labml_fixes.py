@@ -4,6 +4,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from labml import lab
 from labml.internal import experiment, util
 from labml.internal.app import logs
 from labml.internal.computer import configs as computer
@@ -12,7 +13,8 @@ from labml.internal.configs.processor import FileConfigsSaver
 from labml.internal.experiment.experiment_run import Run
 from labml.internal.logger.destinations.console import ConsoleDestination
 
-from convmixer.whole_files import write_atomically
+from convmixer.files.atomic import write_atomically
+from convmixer.project import logs_folder, project_folder
 
 
 class _NoComputer:
@@ -94,3 +96,9 @@ def apply() -> None:
     experiment.Experiment.finish = _finish
     Run.save_info = _save_info
     FileConfigsSaver.save = _save_configs
+
+
+def use_project_folder() -> None:
+    """Let labml keep `logs/` and `data/` where the commands look for them."""
+    apply()
+    lab.configure({"path": str(project_folder()), "experiments_path": str(logs_folder())})

@@ -17,10 +17,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
+from convmixer.files.atomic import write_atomically
 from convmixer.tracking.app_server import AppServer
 from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
 from convmixer.tracking.runs import Run
-from convmixer.whole_files import write_atomically
 
 SAVES = 1000  # in a packet
 CONSOLE_BYTES = 1 << 16  # in a packet

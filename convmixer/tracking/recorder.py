@@ -15,11 +15,11 @@ from labml.internal.tracker.indicators import Indicator
 from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
+from convmixer.console import printable
 from convmixer.errors import UserError
-from convmixer.printable import printable
+from convmixer.files.atomic import clear_leftovers, write_atomically
+from convmixer.files.untrusted import parse_json
 from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
-from convmixer.untrusted import parse_json
-from convmixer.whole_files import clear_leftovers, write_atomically
 
 
 class LineWriter(Writer):
@@ -89,11 +89,11 @@ class Recorder:
 
     def start(self, images: int) -> None:
         """Begin, or go on after `images` training images: what was recorded later is dropped."""
-        self.go_back(images)
+        self.rewind(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
         write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
 
-    def go_back(self, images: int) -> None:
+    def rewind(self, images: int) -> None:
         """Drop what was recorded after `images` training images."""
         damaged = keep_log_up_to(self.folder / LOG, images)
         if damaged:

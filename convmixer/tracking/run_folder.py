@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
-from convmixer.untrusted import parse_json, read_bytes
+from convmixer.files.untrusted import parse_json, read_bytes
 
 FORMAT = 1  # of the folder; a larger one, when what an older version would read wrongly is written
 FORMAT_FILE = "format"  # holds it; the first runs have none

@@ -3,7 +3,6 @@
 from convmixer.tracking.runs import run, runs
 runs()                       # a table of all runs
 run("last").metrics          # a pandas table: a row for each step, a column for each metric
-run("last").model()          # the trained network
 
 No labml is imported, so that it works in any notebook: labml's logger breaks under IPython 9.
 """
@@ -15,30 +14,12 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
+from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml, wrong_values
+from convmixer.project import logs_folder
 from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
-from convmixer.untrusted import parse_json, read_bytes, read_json, read_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import nn
-
-
-def logs_folder() -> Path:
-    """Where runs lie: as `.labml.yaml` says, in this folder or the nearest above; else `logs/` here."""
-    return project_folder() / settings().get("experiments_path", "logs")
-
-
-def project_folder() -> Path:
-    """The nearest folder with a `.labml.yaml`, from here up; else this one."""
-    here = Path.cwd()
-    return next((f for f in (here, *here.parents) if (f / ".labml.yaml").is_file()), here)
-
-
-def settings() -> dict[str, Any]:
-    """What the project's `.labml.yaml` says."""
-    file = project_folder() / ".labml.yaml"
-    content = read_yaml(file) if file.is_file() else {}
-    return content if isinstance(content, dict) else {}
 
 
 class Run:
@@ -52,10 +33,11 @@ class Run:
     def info(self) -> dict[str, Any]:
         """labml's `run.yaml`: name, comment, tags, date, time, commit."""
         info = self._yaml("run.yaml")
-        wrong = [name for name, kind in INFO.items() if not isinstance(info.get(name, kind()), kind)]
-        if wrong or not all(isinstance(tag, str) for tag in info.get("tags", [])):
+        info = {name: kind() for name, kind in INFO.items()} | {k: v for k, v in info.items() if v is not None}
+        wrong = wrong_values(info, INFO)
+        if wrong or not all(isinstance(tag, str) for tag in info["tags"]):
             raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} is of another type")
-        return {name: kind() for name, kind in INFO.items()} | info
+        return info
 
     @cached_property
     def labml_configs(self) -> dict[str, dict[str, Any]]:
@@ -90,9 +72,7 @@ class Run:
         """What the run ended with; empty where it has not."""
         file = self.folder / SUMMARY
         summary = read_json(file) if file.exists() else {}
-        wrong = [
-            name for name, kind in ENDING.items() if not isinstance(summary, dict) or not is_a(summary, name, kind)
-        ]
+        wrong = wrong_values(summary, ENDING)
         if wrong:
             raise UserError(f"{file}: {wrong[0]} is of another type")
         return summary
@@ -134,18 +114,6 @@ class Run:
                     rows.setdefault(step, {})[name] = sum(values) / len(values)
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
-    def model(self) -> "nn.Module":
-        """The network with the weights that the run was tested with, or the best so far; in eval mode, on the CPU.
-
-        `convmixer.trained.from_run` also says how its input is normalised, and takes the `Configs` of a script.
-
-        Raises:
-            UserError: there is no checkpoint yet, or the network is one of a script.
-        """
-        from convmixer.trained import from_run
-
-        return from_run(self).model
-
     def checkpoint(self, name: str) -> Path:
         """The file of the checkpoint `last` or `best`."""
         return self.folder / "checkpoints" / f"{name}.pt"
@@ -163,12 +131,6 @@ INFO = {**dict.fromkeys(("name", "comment", "trial_date", "trial_time", "python_
 INFO |= {"is_dirty": bool}
 ITEM = {"value", "computed", "is_explicitly_specified"}
 ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.valid", "accuracy.test"), int | float)}
-
-
-def is_a(values: dict[str, Any], name: str, kind: Any) -> bool:
-    """Whether a value is of a type, or missing; numbers may be NaN but not endless."""
-    value = values.get(name)
-    return value is None or (isinstance(value, kind) and (isinstance(value, str) or not abs(value) > 1e30))
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:

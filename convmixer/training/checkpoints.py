@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from convmixer.errors import UserError
-from convmixer.plain_pickles import NotPlain, load_plain
-from convmixer.untrusted import read_bytes
-from convmixer.whole_files import write_atomically
+from convmixer.files.atomic import write_atomically
+from convmixer.files.pickles import NotPlain, load_plain
+from convmixer.files.untrusted import read_bytes
 
 FORMAT = 1
 MOST_BYTES = 2**34

@@ -24,7 +24,7 @@ def is_spike(loss: float, epoch_loss: float, n_classes: int) -> bool:
     return loss > max(2 * epoch_loss, math.log(n_classes))
 
 
-def check_may_go_back(problem: Diverged, on_nan: str, rewinds: int) -> None:
+def check_may_rewind(problem: Diverged, on_nan: str, rewinds: int) -> None:
     """Raise `problem` again where a run should stop for it, or has gone back too often.
 
     Args:

@@ -1,7 +1,9 @@
-"""What the training runs on: the choice of device and precision, a line about it, and the CPU's allocator."""
+"""The hardware that training runs on: the choice of device and precision, a line about it, the CPU's allocator."""
 
 import ctypes
 import platform
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -49,6 +51,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "bfloat16" and not has_bfloat16:
         raise UserError("precision=bfloat16 is not supported by this GPU; float16 is")
     return getattr(torch, name)
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
+    """The context in which a network computes in `precision`; float32 needs none."""
+    return nullcontext() if precision is torch.float32 else torch.autocast(device.type, precision)
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that numbers depend on."""
+    names = ("torch", "numpy", "labml")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
 
 
 def describe_device(device: torch.device) -> str:

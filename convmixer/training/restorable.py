@@ -1,18 +1,15 @@
-"""Whether the state in a checkpoint is one that a trainer can go on from: checked before any of it is taken over."""
+"""Checks that a trainer can go on from the state in a checkpoint, before any of it is taken over."""
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
-from convmixer.plain_pickles import holds_its_numbers
+from convmixer.files.pickles import holds_its_numbers
 from convmixer.training.muon import BatchedMuon
-
-if TYPE_CHECKING:
-    from convmixer.training.trainer import Trainer
 
 REQUIRED = (  # what all versions have written
     *("model", "model_in_training", "optimizer", "scaler", "interval", "epoch_sums", "generator", "cuda_generators"),
@@ -29,15 +26,22 @@ MOST_STEPS = 10**12
 MOST_NUMBER = 1e30  # NaN is not less than it either
 
 
-def check_restorable(trainer: "Trainer", state: Mapping[str, Any]) -> None:
-    """Compare a state with the trainer's own: names, types, shapes, and numbers that are finite.
+def check_restorable(
+    own: Mapping[str, Any], optimizer: torch.optim.Optimizer, scales: bool, state: Mapping[str, Any]
+) -> None:
+    """Compare the state in a checkpoint with a trainer's own: names, types, shapes, and numbers that are finite.
 
     What a newer version has added may be missing; what an older one had may be there.
+
+    Args:
+        own: the trainer's `state_dict()`.
+        optimizer: the trainer's.
+        scales: its gradient scaler is in use, so that the scaler's state counts.
+        state: of the checkpoint.
 
     Raises:
         UserError: something is missing or of another kind.
     """
-    own = trainer.state_dict()
     missing = [name for name in REQUIRED if name not in state]
     if missing:
         raise _unfit(f"it lacks {missing[0]}")
@@ -45,9 +49,9 @@ def check_restorable(trainer: "Trainer", state: Mapping[str, Any]) -> None:
         _compare(own[name], state[name], name)
     if not isinstance(state["scaler"], Mapping):
         raise _unfit("scaler is no scaler's state")
-    if trainer.scaler.is_enabled():
+    if scales:
         _compare(own["scaler"], state["scaler"], "scaler")
-    _check_optimizer(trainer.optimizer, own["optimizer"], state["optimizer"], "optimizer")
+    _check_optimizer(optimizer, own["optimizer"], state["optimizer"], "optimizer")
     _check_generator(state["generator"], own["generator"].shape, "generator")
     if not isinstance(state["cuda_generators"], list):
         raise _unfit("cuda_generators is no list")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
+from convmixer.files.atomic import clear_leftovers
 from convmixer.training.checkpoints import keep, load, save
-from convmixer.whole_files import clear_leftovers
 
 State = dict[str, Any]
 

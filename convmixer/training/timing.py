@@ -1,13 +1,14 @@
-"""How many updates fit into a time, by trying some."""
+"""Measures how many updates fit into a time, by trying some."""
 
 import copy
 import statistics
 import time
+from dataclasses import replace
 from itertools import chain, count, islice
 
 import torch
 
-from convmixer.evaluation import evaluate
+from convmixer.training.evaluation import evaluate
 from convmixer.training.trainer import Trainer
 
 WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # stretches of updates, stretches, and how long to measure
@@ -31,21 +32,7 @@ def _devices(trainer: Trainer) -> list[torch.device]:
 
 def _copy(trainer: Trainer) -> Trainer:
     model, optimizer, average = copy.deepcopy((trainer.model, trainer.optimizer, trainer.average))
-    return Trainer(
-        model,
-        optimizer,
-        trainer.schedule,
-        trainer.train,
-        trainer.valid,
-        total_steps=10**9,
-        label_smoothing=trainer.label_smoothing,
-        gradient_clip=trainer.gradient_clip,
-        precision=trainer.precision,
-        compile_mode=trainer.compile_mode,
-        micro_batch_size=trainer.micro_batch_size,
-        stochastic_depth=trainer.stochastic_depth,
-        average=average,
-    )
+    return replace(trainer, model=model, optimizer=optimizer, average=average, total_steps=10**9)
 
 
 def _seconds_per_update(trainer: Trainer) -> float:

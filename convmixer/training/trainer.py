@@ -3,7 +3,9 @@
 import copy
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -11,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.data.batches import Batch, Batches
-from convmixer.evaluation import evaluate
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.compiling import compiled
-from convmixer.training.distributed import ALONE, Workers
+from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
+from convmixer.training.evaluation import evaluate
+from convmixer.training.hardware import autocast
+from convmixer.training.metrics import Metric
 from convmixer.training.optimizers import set_learning_rate
 from convmixer.training.restorable import check_restorable
 from convmixer.training.schedules import Schedule
@@ -26,7 +30,7 @@ WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
 
 
 class Observer(Protocol):
-    """What a trainer tells while it trains; `tracking.recorder.Recorder` is one."""
+    """Is told how training goes, and says when to stop and to save; `experiment.recording` has one."""
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Values measured after `images` training images."""
@@ -38,74 +42,62 @@ class Observer(Protocol):
         """An epoch, or the last part of one, was trained and validated."""
 
     def should_stop(self) -> bool:
-        """Whether to stop after this batch."""
+        """True to stop after this batch."""
 
     def checkpoint_is_due(self) -> bool:
-        """Whether to save after this batch, in the middle of an epoch."""
+        """True to save after this batch, in the middle of an epoch."""
 
     def checkpoint(self, trainer: "Trainer") -> None:
         """Save: that is due, or training stops because the observer asked for it."""
 
 
+@dataclass(eq=False, repr=False)
 class Trainer:
     """Trains `model` for `total_steps` updates.
 
     Between two updates its whole state is `state_dict()`: a trainer that loads it goes on as if it had never stopped.
+    `dataclasses.replace` makes a trainer like this one, at its beginning, with other parts.
 
     Args:
         precision: the autocast type; float32 means no autocast.
         compile_mode: train through `torch.compile` in this mode of its; None: as it is.
         micro_batch_size: images that go through the network at once, where a batch goes in parts.
         average: of the model's weights; it is what gets validated, and saved as `model`.
-        workers: those that train together; `train` and `valid` make this one's part of each batch.
+        workers: the processes that train together; `train` and `valid` make this one's part of each batch.
         share_statistics: their BatchNorms see each its own images; the running statistics are the first worker's.
         spikes_diverge: a jump of the loss (`divergence.is_spike`) ends `fit` as a loss that is not finite does.
+        metrics: measured on the validation images beside loss and accuracy.
 
     Attributes:
         rewinds: how often the run went back to an earlier state, for a smaller learning rate.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        schedule: Schedule,
-        train: Batches,
-        valid: Batches | None,
-        total_steps: int,
-        label_smoothing: float = 0.0,
-        gradient_clip: float | None = None,
-        precision: torch.dtype = torch.float32,
-        compile_mode: str | None = None,
-        micro_batch_size: int | None = None,
-        stochastic_depth: StochasticDepth | None = None,
-        average: AveragedWeights | None = None,
-        workers: Workers = ALONE,
-        share_statistics: bool = False,
-        spikes_diverge: bool = False,
-    ) -> None:
-        self.model = model
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.train = train
-        self.valid = valid
-        self.total_steps = total_steps
-        self.label_smoothing = label_smoothing
-        self.gradient_clip = gradient_clip if gradient_clip is not None else math.inf
-        self.precision = precision
-        self.device = train.device
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    train: Batches
+    valid: Batches | None
+    total_steps: int
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
+    precision: torch.dtype = torch.float32
+    compile_mode: str | None = None
+    micro_batch_size: int | None = None
+    stochastic_depth: StochasticDepth | None = None
+    average: AveragedWeights | None = None
+    workers: Workers = ALONE
+    share_statistics: bool = False
+    spikes_diverge: bool = False
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.device = self.train.device
         self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=precision is torch.float16 and self.device.type == "cuda"
+            self.device.type, enabled=self.precision is torch.float16 and self.device.type == "cuda"
         )
-        self.compile_mode = compile_mode
-        self.forward = workers.spread(compiled(model, compile_mode) if compile_mode else model, share_statistics)
-        self.micro_batch_size = micro_batch_size
-        self.stochastic_depth = stochastic_depth
-        self.average = average
-        self.workers = workers
-        self.share_statistics = share_statistics
-        self.spikes_diverge = spikes_diverge
-        self.learning_rates = [float(group["lr"]) for group in optimizer.param_groups]
+        forward = compiled(self.model, self.compile_mode) if self.compile_mode else self.model
+        self.forward = self.workers.data_parallel(forward, self.share_statistics)
+        self.learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
         self.warm_up_seconds = 0.0  # of each attempt: before training time, or of it, the first update
@@ -187,7 +179,8 @@ class Trainer:
         self._set_learning_rate()
         loss, logits = self._backward(images, labels)
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
+        largest = math.inf if self.gradient_clip is None else self.gradient_clip
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
@@ -234,7 +227,7 @@ class Trainer:
         losses, logits = [], []
         for part, some, their_labels in zip(parts, images.split(sizes), labels.split(sizes), strict=True):
             extra = [] if scales is None else [scales[:, part]]
-            with self.workers.exchange(self.forward, part is parts[-1]):
+            with self.workers.no_sync(self.forward, part is not parts[-1]):
                 with self.autocast():
                     logits.append(self.forward(some, *extra))
                     loss = self._loss(logits[-1], their_labels)
@@ -256,9 +249,7 @@ class Trainer:
         return self.stochastic_depth.scales(self.epoch, first, n)
 
     def autocast(self) -> AbstractContextManager:
-        if self.precision is torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.precision)
+        return autocast(self.device, self.precision)
 
     def _set_learning_rate(self) -> None:
         factor = self.schedule((self.step + 0.5) / self.total_steps) * RATE_FACTOR**self.rewinds
@@ -266,24 +257,24 @@ class Trainer:
             set_learning_rate(group, learning_rate * factor)
 
     def _zeros(self) -> Tensor:
-        """Sums over images of loss, hits, 1 and gradient norm."""
+        """Sums over images of loss, correct, 1 and gradient norm."""
         return torch.zeros(4, device=self.device)
 
     def _add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
         classes = labels if labels.dim() == 1 else labels.argmax(1)  # of a mixed image: the larger share's
-        hits = (logits.argmax(1) == classes).float().sum()
-        n = torch.full_like(hits, len(labels))
-        self._interval += self.workers.add_up(torch.stack([loss.float(), hits, n, norm.float() * n]))
+        correct = (logits.argmax(1) == classes).float().sum()
+        n = torch.full_like(correct, len(labels))
+        self._interval += self.workers.all_reduce_sum(torch.stack([loss.float(), correct, n, norm.float() * n]))
 
     def take_sums(self) -> list[float]:
-        """Sums over the images since the last call: loss, hits, images, gradient norm. Waits for the device."""
+        """Sums over the images since the last call: loss, correct, images, gradient norm. Waits for the device."""
         sums = self._interval.tolist()
         self._epoch_sums += self._interval
         self._interval = self._zeros()
         return sums
 
     def _interval_metrics(self) -> dict[str, float]:
-        loss, hits, count, norm = self.take_sums()
+        loss, correct, count, norm = self.take_sums()
         self._check_loss(loss, count)
         if self.spikes_diverge and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
             raise Diverged(
@@ -294,7 +285,7 @@ class Trainer:
         elapsed, self._interval_started = now - self._interval_started, now
         return {
             "loss.train": loss / count,
-            "accuracy.train": hits / count,
+            "accuracy.train": correct / count,
             "optim.lr": float(self.optimizer.param_groups[0]["lr"]),
             "norm.gradient": norm / count,
             "norm.weight": self._weight_norm(),
@@ -315,15 +306,16 @@ class Trainer:
 
     def _epoch_metrics(self, elapsed: float) -> dict[str, float]:
         """Means over the whole epoch, and validation where there is a validation split."""
-        loss, hits, count, _ = self._epoch_sums.tolist()
+        loss, correct, count, _ = self._epoch_sums.tolist()
         self._epoch_sums = self._zeros()
         self._epoch_loss = loss / count
-        values = {"loss.train": loss / count, "accuracy.train": hits / count}
+        values = {"loss.train": loss / count, "accuracy.train": correct / count}
         values["time.images_per_second"] = count / elapsed
         if self.valid is not None:
-            self.workers.take_statistics_of_first(self.evaluated_model)
-            loss, accuracy = evaluate(self.evaluated_model, self.valid, self.autocast(), self.workers.add_up)
-            values |= {"loss.valid": loss, "accuracy.valid": accuracy}
+            model = self.evaluated_model
+            self.workers.broadcast_buffers(model)
+            measured = evaluate(model, self.valid, self.autocast(), self.metrics, self.workers.all_reduce_sum)
+            values |= {f"{name}.valid": value for name, value in measured.items()}
         return values
 
     def state_dict(self) -> dict[str, Any]:
@@ -351,7 +343,7 @@ class Trainer:
         Raises:
             UserError: it is not of such a trainer.
         """
-        check_restorable(self, state)
+        check_restorable(self.state_dict(), self.optimizer, self.scaler.is_enabled(), state)
         self.evaluated_model.load_state_dict(state["model"])
         if self.average:
             self.model.load_state_dict(state["model_in_training"])

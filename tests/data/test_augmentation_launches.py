@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from convmixer.recipes import RECIPES
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -13,7 +14,6 @@ from convmixer.data.augmentation import Augmentation
 from convmixer.data.augmentation.erasing import _standard_noise
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Dataset, Split
-from convmixer.recipes import RECIPES
 
 META = torch.device("meta")
 VIEWS = {

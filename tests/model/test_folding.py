@@ -11,7 +11,8 @@ from torch import nn
 
 from convmixer.errors import UserError
 from convmixer.model.folding import fold
-from convmixer.model.layers import ACTIVATIONS, ConvMixerLayer, conv_mixer
+from convmixer.model.layers import ACTIVATIONS, ConvMixerLayer
+from convmixer.model.variants import conv_mixer
 
 
 @settings(max_examples=20)

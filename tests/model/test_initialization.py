@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from convmixer.errors import UserError
 from convmixer.model.initialization import STARTS, apply_starts, filter_covariance
-from convmixer.model.layers import ConvMixer, conv_mixer
+from convmixer.model.layers import ConvMixer
+from convmixer.model.variants import conv_mixer
 
 
 def smooth_images(n: int = 200) -> torch.Tensor:

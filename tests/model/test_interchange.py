@@ -8,7 +8,7 @@ from peers import PEERS, as_if_trained, assert_same_logits
 
 from convmixer.errors import UserError
 from convmixer.model.interchange import LAYOUTS, from_layout, recognise, sizes_of, to_layout
-from convmixer.model.layers import SIZES, conv_mixer
+from convmixer.model.variants import SIZES, conv_mixer
 
 odd = st.integers(0, 4).map(lambda i: 2 * i + 1)
 

@@ -11,15 +11,8 @@ from labml_nn import conv_mixer as labml
 from timm.models.convmixer import ConvMixer as TimmConvMixer
 from torch import Tensor, nn
 
-from convmixer.model.layers import (
-    ACTIVATIONS,
-    SIZES,
-    ClassificationHead,
-    ConvMixer,
-    ConvMixerLayer,
-    PatchEmbeddings,
-    conv_mixer,
-)
+from convmixer.model.layers import ACTIVATIONS, ClassificationHead, ConvMixer, ConvMixerLayer, PatchEmbeddings
+from convmixer.model.variants import SIZES, conv_mixer
 
 # d_model, n_layers, kernel_size, patch_size, image's height and width
 ODD_KERNELS = [(16, 3, 5, 4, 32), (24, 2, 7, 2, 16), (8, 4, 9, 1, 8), (12, 1, 3, 7, 28)]

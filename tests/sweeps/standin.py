@@ -54,6 +54,7 @@ def meet(fate: str) -> None:
 
 def drive(settings: dict) -> None:
     """A sweep over x, or what else is asked for, driven as `experiment.py sweep` does."""
+    from convmixer.project import logs_folder
     from convmixer.sweeps import search, storage
     from convmixer.sweeps.executors import LocalExecutor
     from convmixer.sweeps.live import Screen
@@ -61,7 +62,6 @@ def drive(settings: dict) -> None:
     from convmixer.sweeps.space import Space
     from convmixer.sweeps.study import Limits, Search, Sweep
     from convmixer.sweeps.trial import Plan
-    from convmixer.tracking.runs import logs_folder
 
     name = settings.get("name", "standin")
     folder = storage.sweeps_folder() / name
@@ -87,7 +87,7 @@ def drive(settings: dict) -> None:
 
 def parameters(space: dict[str, str]) -> list:
     """Of keys that no `Configs` has to know."""
-    from convmixer.keys import Key, Knob
+    from convmixer.configs.keys import Key, Knob
     from convmixer.sweeps.space_text import read_space
 
     kinds = {"x": float, "fate": str, "n": int}

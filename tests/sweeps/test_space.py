@@ -11,8 +11,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from convmixer.cli import main
 from convmixer.configs import Configs
+from convmixer.configs.keys import keys_of
 from convmixer.errors import UserError
-from convmixer.keys import keys_of
 from convmixer.sweeps.space import Space
 from convmixer.sweeps.space_text import read_space, read_space_file
 

@@ -14,7 +14,7 @@ import uvicorn
 from labml_app import db
 from labml_db import Index, Model
 
-from convmixer.tracking.dashboard.storage import StoredIndex, StoredModels
+from convmixer.dashboard.storage import StoredIndex, StoredModels
 
 
 class Memory:

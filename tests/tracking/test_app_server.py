@@ -17,9 +17,9 @@ import pytest
 from conftest import EXPERIMENT, PROJECT, Command, metrics_saved, wait_for
 from filelock import FileLock
 
+from convmixer.dashboard.address import LOCK, write_address
 from convmixer.errors import UserError
 from convmixer.tracking import app_server
-from convmixer.tracking.dashboard.address import LOCK, write_address
 from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs
 from convmixer.tracking.send import NotSent, send

@@ -1,6 +1,5 @@
 """Reading runs back: by name, running or cut short, without labml."""
 
-import json
 import os
 import subprocess
 import sys
@@ -10,28 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import PROJECT
+from run_folders import make_run, points
 
 from convmixer.errors import UserError
+from convmixer.project import project_folder
 from convmixer.tracking.recorder import Recorder, keep_log_up_to
 from convmixer.tracking.run_folder import read_log
-from convmixer.tracking.runs import compare, differences, project_folder, run, runs
-
-
-def make_run(logs: Path, uuid: str, data: str = "shapes", valid: float | None = None) -> Path:
-    folder = logs / "try" / uuid
-    folder.mkdir(parents=True)
-    info = {"name": "try", "trial_date": "2026-01-01", "trial_time": "10:00:00", "comment": "", "tags": []}
-    (folder / "run.yaml").write_text(yaml.safe_dump(info))
-    item = {"value": 3, "computed": 3, "is_explicitly_specified": True}
-    (folder / "configs.yaml").write_text(yaml.safe_dump({"epochs": item}))
-    if valid is not None:
-        summary = {"data": data, "epochs": 3, "accuracy.valid": valid, "accuracy.test": 0.5}
-        (folder / "summary.json").write_text(json.dumps(summary))
-    return folder
-
-
-def points(*steps: int) -> str:
-    return "".join(json.dumps({"track": {"loss.train": [[s, [s / 10]]]}, "time": 1.0}) + "\n" for s in steps)
+from convmixer.tracking.runs import compare, differences, run, runs
 
 
 def test_a_run_is_named_by_uuid_prefix_last_or_best(tmp_path: Path) -> None:
@@ -94,7 +78,7 @@ def test_the_project_folder_is_the_nearest_with_a_labml_file(tmp_path: Path, mon
 
 def test_reading_runs_imports_no_labml() -> None:
     """labml's logger breaks in notebooks with IPython 9, and importing labml hooks the console."""
-    modules = "convmixer.tracking.watch, convmixer.tracking.launch, convmixer.anatomy.mistakes"
+    modules = "convmixer.notebook.watch, convmixer.notebook.launch, convmixer.notebook.anatomy.mistakes"
     code = f"import sys, {modules}; sys.exit('labml' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
 
@@ -129,9 +113,9 @@ def test_the_network_of_a_run(tiny_run_overrides: list[str], command: Callable, 
     """Without labml: the same accuracy as the run ended with."""
     said = command(*tiny_run_overrides).stdout
     code = (
-        "import sys; from convmixer.tracking.runs import run; from convmixer.anatomy.images import dataset_of;"
-        "from convmixer.trained import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
-        "right = r.model()(t.normalise(test.images)).argmax(1) == test.labels;"
+        "import sys; from convmixer.tracking.runs import run; from convmixer.notebook.anatomy.images import dataset_of;"
+        "from convmixer.trained.opening import from_run; r = run('last'); t = from_run(r); test = dataset_of(t).test;"
+        "right = t.model(t.normalise(test.images)).argmax(1) == test.labels;"
         "print(f'{right.float().mean():.2%}', 'labml' in sys.modules)"
     )
     ended = subprocess.run(

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.averaging import AveragedWeights
 
 

@@ -47,7 +47,7 @@ def test_a_gpu_is_described_by_its_memory():
 # Prints how many pages the kernel hands out in a step once the heap has grown: the fewest of five.
 COUNT_PAGE_FAULTS = """
 import resource, sys, torch
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import keep_freed_memory
 
 def page_faults_of_a_step():

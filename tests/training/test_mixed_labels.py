@@ -12,7 +12,7 @@ from convmixer.data.augmentation.mixing import Mixing, mix_labels
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.optimizers import adamw, parameter_groups
 from convmixer.training.schedules import constant
 from convmixer.training.trainer import Trainer

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convmixer.errors import UserError
-from convmixer.model.layers import ConvMixer, conv_mixer
+from convmixer.model.layers import ConvMixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.muon import BatchedMuon
 from convmixer.training.optimizers import (
     MuonAndAdamW,

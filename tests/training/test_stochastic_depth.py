@@ -7,7 +7,7 @@ from convmixer.data.batches import Batches
 from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
 from convmixer.errors import UserError
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.stochastic_depth import StochasticDepth, check_layer
 
 

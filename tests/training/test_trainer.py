@@ -14,7 +14,7 @@ from convmixer.data.batches import Batches
 from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
 from convmixer.errors import TrainingFault
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training import timing
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.divergence import Diverged

@@ -1,7 +1,7 @@
 """The fast paths of the layer, each beside its plain reference."""
 
 from convmixer.model.kernels.choice import CHOICES, Path, choose_path
-from convmixer.model.kernels.depthwise import depthwise_conv2d, depthwise_conv2d_reference
+from convmixer.model.kernels.depthwise import depthwise_conv2d
 from convmixer.model.kernels.layer import layer_fits, layer_forward
 from convmixer.model.kernels.pointwise import pointwise_conv2d
 
@@ -10,7 +10,6 @@ __all__ = [
     "Path",
     "choose_path",
     "depthwise_conv2d",
-    "depthwise_conv2d_reference",
     "layer_fits",
     "layer_forward",
     "pointwise_conv2d",

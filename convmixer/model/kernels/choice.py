@@ -7,8 +7,13 @@ from torch import nn
 
 from convmixer.errors import UserError
 from convmixer.model.kernels.build import Unavailable, library
-from convmixer.model.kernels.depthwise import triton_is_available
+from convmixer.model.kernels.depthwise import depthwise_conv2d, triton_is_available
+from convmixer.model.kernels.layer import NativeLayer
 from convmixer.model.kernels.memory import order_on
+from convmixer.model.kernels.pointwise import pointwise_conv2d
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PatchEmbeddings, PointWiseConv
+from convmixer.model.layers import depthwise_conv2d as depthwise_reference
+from convmixer.model.layers import pointwise_conv2d as pointwise_reference
 
 CHOICES = ("auto", "torch", "native")
 
@@ -38,14 +43,19 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
         UserError: native is asked for, and can't be had.
     """
     path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
-    memory_format = order_on(device) if path.name != "torch" else torch.channels_last
+    is_native = path.name != "torch"
+    memory_format = order_on(device) if is_native else torch.channels_last
     if memory_format is torch.contiguous_format:
         model.to(memory_format=memory_format)
     for module in model.modules():
-        if hasattr(type(module), "native"):
-            module.native = path.name != "torch"
-        if hasattr(type(module), "memory_format"):
+        if isinstance(module, PatchEmbeddings):
             module.memory_format = memory_format
+        if isinstance(module, DepthWiseConv):
+            module.convolve = depthwise_conv2d if is_native else depthwise_reference
+        if isinstance(module, PointWiseConv):
+            module.convolve = pointwise_conv2d if is_native and device.type == "cuda" else pointwise_reference
+        if isinstance(module, ConvMixerLayer):
+            module.fused = NativeLayer() if is_native else None
     return path
 
 

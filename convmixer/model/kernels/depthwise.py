@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from convmixer.model.kernels.build import is_available, library
 from convmixer.model.kernels.memory import in_order, like
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
 # Those of triton_depthwise, which only a machine with a GPU needs to import.
 WIDEST_PLANE, LARGEST_KERNEL, DTYPES_ON_CUDA = 64, 15, (torch.float32, torch.bfloat16, torch.float16)
@@ -57,18 +57,6 @@ def autocast(tensor: Tensor) -> Tensor:
     if tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
         return tensor.to(torch.get_autocast_dtype("cuda"))
     return tensor
-
-
-def depthwise_conv2d_reference(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`depthwise_conv2d` in PyTorch's operations.
-
-    The bias is added by itself: on a CPU the gradient of a convolution's own bias is slow beside that of a sum.
-    """
-    k = weight.shape[-1]
-    if k % 2 == 0:
-        x = F.pad(x, (0, 1, 0, 1))
-    x = F.conv2d(x, weight, padding=(k - 1) // 2, groups=len(weight))
-    return x if bias is None else x + bias[:, None, None]
 
 
 def is_native(x: Tensor, weight: Tensor) -> bool:

@@ -6,21 +6,30 @@ GELU, BatchNorm's sums and the residual are in the passes that touch the data an
 
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from convmixer.model.kernels.depthwise import call, is_native, pointer, shape_of
 from convmixer.model.kernels.memory import in_order, like
-
-if TYPE_CHECKING:
-    from convmixer.model.layers import ConvMixerLayer
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PointWiseConv
 
 PARTS = ("depth_wise_conv", "act1", "norm1", "point_wise_conv", "act2", "norm2")
 
 
-def layer_fits(layer: "ConvMixerLayer", x: Tensor) -> bool:
+class NativeLayer:
+    """The forward pass of a whole layer through the native kernels, as `ConvMixerLayer.fused` takes it."""
+
+    def fits(self, layer: ConvMixerLayer, x: Tensor) -> bool:
+        """True if it computes just what the layer's own modules would."""
+        return layer_fits(layer, x)
+
+    def __call__(self, layer: ConvMixerLayer, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] -> the same shape, channels_last."""
+        return layer_forward(layer, x)
+
+
+def layer_fits(layer: ConvMixerLayer, x: Tensor) -> bool:
     """Whether `layer_forward` computes just what the layer's own modules would.
 
     It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
@@ -37,8 +46,6 @@ def layer_fits(layer: "ConvMixerLayer", x: Tensor) -> bool:
 
 
 def _is_plain(module: nn.Module, training: bool) -> bool:
-    from convmixer.model.layers import DepthWiseConv, PointWiseConv  # which imports this module
-
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         return False
     if type(module) is nn.GELU:
@@ -52,7 +59,7 @@ def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
     return torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in layer.parameters()))
 
 
-def layer_forward(layer: "ConvMixerLayer", x: Tensor) -> Tensor:
+def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
     """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
     norms = (layer.norm1, layer.norm2)
     weights = []

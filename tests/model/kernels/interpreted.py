@@ -17,13 +17,14 @@ from triton.runtime import interpreter
 from convmixer.model.kernels import (
     choose_path,
     depthwise,
-    depthwise_conv2d_reference,
     memory,
     pointwise,
     triton_pointwise,
 )
 from convmixer.model.kernels import triton_depthwise as kernels
-from convmixer.model.layers import ConvMixerLayer, conv_mixer
+from convmixer.model.layers import ConvMixerLayer
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
+from convmixer.model.variants import conv_mixer
 
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 
@@ -112,14 +113,14 @@ def compiled() -> None:
     """A layer under torch.compile, strides asserted by its code, gives the numbers of its own modules."""
     torch.manual_seed(0)
     layer = ConvMixerLayer(4, 3)
-    layer.depth_wise_conv.native = True
+    layer.depth_wise_conv.convolve = depthwise.depthwise_conv2d
     x, slope = torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(2, 4, 8, 8)
     outputs = []
     with mock.patch.object(layer.point_wise_conv, "forward", lambda x: pointed(layer.point_wise_conv, x)):
         for run in (layer, torch.compile(layer, dynamic=False)):
             out = run(x)
             outputs.append([out, *torch.autograd.grad(out, [x, *layer.parameters()], slope)])
-    layer.depth_wise_conv.native = False
+    layer.depth_wise_conv.convolve = depthwise_conv2d_reference
     out = layer(x)
     expected = [out, *torch.autograd.grad(out, [x, *layer.parameters()], slope)]
     for found in outputs:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from kernel_fixtures import native, poisoned, threads  # noqa: F401
 from torch import Tensor
 
-from convmixer.model.kernels import depthwise_conv2d, depthwise_conv2d_reference
+from convmixer.model.kernels import depthwise_conv2d
 from convmixer.model.kernels.depthwise import is_native
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
 pytestmark = pytest.mark.usefixtures("native")
 

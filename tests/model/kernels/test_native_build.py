@@ -15,7 +15,8 @@ from convmixer.model.kernels.build import Library, Unavailable
 
 USE = """
 import torch
-from convmixer.model.kernels import build, depthwise_conv2d, depthwise_conv2d_reference
+from convmixer.model.kernels import build, depthwise_conv2d
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 x, weight = torch.randn(2, 37, 9, 9), torch.randn(37, 1, 5, 5)
 error = depthwise_conv2d(x, weight) - depthwise_conv2d_reference(x, weight)
 print(build.outcome(), error.abs().max().item() < 1e-4)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convmixer.model.kernels import choose_path, layer_fits
-from convmixer.model.layers import ConvMixer, ConvMixerLayer, conv_mixer
+from convmixer.model.layers import ConvMixer, ConvMixerLayer
+from convmixer.model.variants import conv_mixer
 
 pytestmark = pytest.mark.usefixtures("native")
 
@@ -241,7 +242,7 @@ def test_module_names_state_and_copies_do_not_depend_on_the_path():
     fast, plain = layer_of(8, 3), layer_of(8, 3, "torch")
     assert list(fast.state_dict()) == list(plain.state_dict())
     assert str(fast) == str(plain)
-    assert copy.deepcopy(fast).native and not plain.native
+    assert copy.deepcopy(fast).fused and not plain.fused
 
 
 def test_registered_as_pytorch_wants_it():

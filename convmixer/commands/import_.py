@@ -1,0 +1,43 @@
+"""The command `import`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from convmixer.commands.shared import pass_configs
+
+LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), required=True, help="FILE.safetensors")
+@click.option("--format", "layout", type=click.Choice(("auto", *LAYOUTS)), default="auto", help="Whose they are.")
+@click.option("--trained-on", type=click.Choice(("cifar10", "imagenet")), help="Stands for the next four.")
+@click.option("--classes", help="Names in the order of their labels: a,b,c or a text file of a line each.")
+@click.option("--image-size", type=click.IntRange(1, 4096), help="Height and width of the images, in pixels.")
+@click.option("--mean", help="Of each channel, on a scale of 0 to 1: 0.485,0.456,0.406")
+@click.option("--std", help="Likewise, the deviation.")
+@click.option(
+    "--activation",
+    type=click.Choice(("GELU", "ReLU", "SiLU")),
+    help="Activation function (not stored in weight files).",
+)
+@pass_configs
+def import_(
+    configs_class: type,
+    file: Path,
+    output: Path,
+    layout: str,
+    trained_on: str | None,
+    activation: str | None,
+    **given: Any,
+) -> None:
+    """Bring in a ConvMixer's weights from timm, the authors' code or labml_nn. No code in FILE is run."""
+    from convmixer.configs.keys import keys_of
+    from convmixer.configs.resolving import resolve
+    from convmixer.trained.import_weights import import_weights
+
+    defaults = resolve({"recipe": "small"}, keys_of(configs_class))
+    import_weights(file, output, layout, trained_on, activation, given, defaults)

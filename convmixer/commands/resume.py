@@ -1,0 +1,31 @@
+"""The command `resume`."""
+
+import click
+
+from convmixer.commands.shared import OVERRIDES, QUIET, pass_configs
+from convmixer.training.distributed import torchrun
+
+
+@click.command()
+@click.argument("run")
+@OVERRIDES
+@QUIET
+@pass_configs
+def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
+    """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
+    from convmixer.commands.torchrun import resume_together
+    from convmixer.configs.building import build
+    from convmixer.configs.overrides import split_assignments
+    from convmixer.configs.reopening import reopen_unended
+    from convmixer.experiment.running import run_recorded
+    from convmixer.tracking import runs
+    from convmixer.tracking.labml_fixes import use_project_folder
+
+    use_project_folder()
+    changes = split_assignments(overrides)
+    if torchrun.is_launched():
+        resume_together(configs_class, run, changes, quiet)
+        return
+    resumed = runs.run(run)
+    conf = reopen_unended(configs_class, resumed, changes)
+    run_recorded(build(conf, resumed=resumed), conf, quiet, resumed)

@@ -1,0 +1,56 @@
+"""The same training with several seeds: one process and one run each; mean and deviation at the end."""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from convmixer.console import as_argument
+from convmixer.errors import Interrupted, TrainingFault
+from convmixer.project import script
+from convmixer.tracking.runs import run
+
+
+def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
+    """Train `given["seeds"]` runs, from `given["seed"]` on.
+
+    Raises:
+        TrainingFault: a run failed; those before it are kept.
+        Interrupted: a signal stopped one.
+    """
+    first = given.get("seed", 0)
+    rest = {name: value for name, value in given.items() if name not in ("seed", "seeds")}
+    arguments = [as_argument(name, value) for name, value in rest.items()]
+    accuracies = []
+    for seed in range(first, first + given["seeds"]):
+        accuracies.append(_train_one([*arguments, f"seed={seed}"], quiet)["accuracy.test"])
+    deviation = statistics.stdev(accuracies)
+    each = ", ".join(f"{accuracy:.2%}" for accuracy in accuracies)
+    print(
+        f"\ntest accuracy over {len(accuracies)} seeds: {statistics.mean(accuracies):.2%} "
+        f"± {deviation:.2%} (standard deviation; {each})"
+    )
+
+
+def _train_one(arguments: list[str], quiet: bool) -> dict[str, Any]:
+    identity = uuid.uuid1().hex
+    command = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
+    status = _status_of(command, identity)
+    if status in (129, 130, 143):
+        how = f"python {script().name} resume {identity}"
+        raise Interrupted(f"stopped in the run with {arguments[-1]}; go on with it: {how}", status - 128)
+    if status:
+        raise TrainingFault(f"the run with {arguments[-1]} ended with status {status}")
+    return run(identity).summary
+
+
+def _status_of(command: list[str], identity: str) -> int:
+    """The exit status of a run, which is left the time to save when this process is told to stop."""
+    process = subprocess.Popen(command, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both
+    signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+    return process.wait()

@@ -1,0 +1,186 @@
+"""Builds an `Experiment` from configs: its parts are made, put on the training device, wired and checked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from convmixer.configs.batch_sizes import batch_norm_is_global, batch_size, images_at_once, size_factor
+from convmixer.configs.checks import check_configs
+from convmixer.console import one_line
+from convmixer.data.augmentation import Augmentation
+from convmixer.data.batches import Batches
+from convmixer.data.datasets import Split
+from convmixer.errors import UserError
+from convmixer.experiment.experiment import Experiment
+from convmixer.model.initialization import apply_starts
+from convmixer.model.kernels import Path as KernelPath
+from convmixer.model.kernels import choose_path
+from convmixer.tracking.app_server import complete_url
+from convmixer.tracking.runs import Run
+from convmixer.trained.initial_weights import load_initial_weights
+from convmixer.training import memory
+from convmixer.training.averaging import AveragedWeights
+from convmixer.training.distributed.global_batch_norm import use_global_batch_norm
+from convmixer.training.distributed.workers import ALONE, Workers, local_device
+from convmixer.training.hardware import choose_device, choose_precision, keep_freed_memory
+from convmixer.training.metrics import METRICS
+from convmixer.training.residence import Residence, choose_residence
+from convmixer.training.stochastic_depth import StochasticDepth, check_layer
+from convmixer.training.timing import steps_in
+from convmixer.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from convmixer.configs.schema import Configs
+
+LOOKED_AT = 5000 * 32 * 32  # pixels of images that have not been augmented, by whitening
+
+
+def build(c: "Configs", workers: Workers = ALONE, resumed: Run | None = None) -> Experiment:
+    """Build and check all parts, so that nothing is found wrong once the run has its folder.
+
+    Args:
+        workers: the processes that train together.
+        resumed: the run that is gone on with; its own checkpoint is what it begins from, where it has made one.
+
+    Raises:
+        UserError: data that are not available, values that don't go together, or too little memory.
+    """
+    keep_freed_memory()
+    check_configs(c, workers)
+    if c.tracking.app_url:
+        complete_url(c.tracking.app_url)
+    initial_weights = None
+    if c.pretrained and not (resumed and resumed.checkpoint("last").exists()):
+        sizes = {"n_classes": c.n_classes, "in_channels": c.in_channels}
+        initial_weights = load_initial_weights(c.pretrained, c.model, c.values() | sizes, c.data.dataset.classes)
+    device = local_device(choose_device(c.device))
+    residence = choose_residence(c.data.resident, c.data.dataset.train.bytes, device)
+    with _memory_error_explained(residence):
+        experiment = _wire(c, workers, device, residence)
+    experiment.initial_weights = initial_weights
+    c.make_groups()
+    if c.minutes is not None and c.values()["steps"] is None:
+        experiment.trainer.total_steps = c.steps = _steps_in_minutes(experiment.trainer, c.minutes)
+    return experiment
+
+
+@contextmanager
+def _memory_error_explained(residence: Residence) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        remedy = "data.resident=false leaves the images on disk" if residence.is_resident else "give a smaller network"
+        raise UserError(f"out of memory before the first update: {remedy} ({one_line(error)})") from None
+
+
+def _steps_in_minutes(trainer: Trainer, minutes: float) -> int:
+    try:
+        return steps_in(trainer, minutes * 60)
+    except Exception as error:
+        if not memory.is_out_of_memory(error):
+            raise
+        raise UserError(memory.advice(trainer, error)) from None
+
+
+def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Residence) -> Experiment:
+    """Put the parts on the device and together, changed as the keys say."""
+    workers.use(device)
+    # Before the optimizer is made: it must hold the parameters that are on the device.
+    c.model.to(device=device, memory_format=torch.channels_last)
+    train = train_batches(c, c.train_split, device, workers, residence.is_resident)
+    valid = plain_batches(c, c.valid_split, device, workers, residence.is_resident) if c.data.validation else None
+    _prepare_model(c, train)
+    precision = choose_precision(c.precision, device)
+    kernels = _kernels(c, device, precision, workers)
+    optimizer = _scaled_optimizer(c, workers)
+    average = AveragedWeights(c.model, c.ema) if c.ema else None
+    is_global = batch_norm_is_global(c, workers)
+    if is_global:  # last: the others want to know a BatchNorm when they see one
+        use_global_batch_norm(c.model, workers, device)
+    trainer = c.trainer(
+        c.model,
+        optimizer,
+        c.schedule,
+        train,
+        valid,
+        total_steps=_total_steps(c, len(train)),
+        label_smoothing=c.label_smoothing,
+        gradient_clip=c.gradient_clip,
+        precision=precision,
+        compile_mode=c.compile_mode if c.compile else None,
+        micro_batch_size=images_at_once(c, workers),
+        stochastic_depth=_stochastic_depth(c, train),
+        average=average,
+        workers=workers,
+        share_statistics=not is_global,
+        spikes_diverge=c.on_nan == "rewind",
+        metrics={name: METRICS[name] for name in c.metrics},
+    )
+    plain = partial(plain_batches, c, device=device, resident=residence.is_resident)
+    splits = (c.train_split, c.valid_split)
+    return Experiment(
+        c.values(), c.given(), c.data.dataset, *splits, c.model, trainer, workers, kernels, residence, plain
+    )
+
+
+def train_batches(
+    c: "Configs", split: Split, device: torch.device, workers: Workers = ALONE, resident: bool = True
+) -> Batches:
+    """Make shuffled, augmented batches of a split; under torchrun, this worker's part of each."""
+    dataset = c.data.dataset
+    keys = {name: getattr(c.augment, name) for name in dir(c.augment)}
+    augmentation = Augmentation.of(keys, dataset, c.seed, len(split.labels))
+    parts = partial(workers.parts, at_once=images_at_once(c, workers))
+    whole = batch_size(c, workers)
+    return Batches(split, dataset, whole, device, c.seed, augmentation, c.n_classes, resident, parts)
+
+
+def plain_batches(
+    c: "Configs", split: Split, device: torch.device, workers: Workers = ALONE, resident: bool = True
+) -> Batches:
+    """Make batches of a split in its own order, not augmented, normalised as the training images are."""
+    return Batches(split, c.data.dataset, c.valid_batch_size, device, resident=resident, parts=workers.parts)
+
+
+def _total_steps(c: "Configs", steps_per_epoch: int) -> int:
+    """The number of updates; 0 where `minutes` are still to be measured into `steps`."""
+    if c.values()["steps"] is not None:
+        return c.values()["steps"]
+    return c.epochs * steps_per_epoch if c.minutes is None else 0
+
+
+def _prepare_model(c: "Configs", train: Batches) -> None:
+    """Change the model as it is before training, but not when it is rebuilt for its weights."""
+    for module in c.model.modules():
+        if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
+            module.momentum = c.batch_norm_momentum
+    if c.starts:
+        first = train.raw(torch.arange(min(train.n_images, max(1, LOOKED_AT // train.pixels))))
+        apply_starts(c.model, c.starts, train.normalise(first), c.seed)
+
+
+def _stochastic_depth(c: "Configs", train: Batches) -> StochasticDepth | None:
+    if not c.stochastic_depth:
+        return None
+    check_layer(c.model)
+    return StochasticDepth(c.stochastic_depth, c.n_layers, c.seed, train)
+
+
+def _kernels(c: "Configs", device: torch.device, precision: torch.dtype, workers: Workers) -> KernelPath:
+    path = choose_path(c.model, c.kernels, device, precision)
+    if path.name != "torch" and batch_norm_is_global(c, workers):
+        return path._replace(note="depth-wise convolution alone, as BatchNorm is over all workers")
+    return path
+
+
+def _scaled_optimizer(c: "Configs", workers: Workers) -> torch.optim.Optimizer:
+    """The learning rates are for `train_batch_size` images; linear scaling: Goyal et al. (arXiv 1706.02677)."""
+    for group in c.optimizer.param_groups:
+        group["lr"] *= size_factor(c, workers)
+    return c.optimizer

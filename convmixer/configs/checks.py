@@ -1,0 +1,178 @@
+"""Checks of values against each other and against the data: when both are known, before a run begins."""
+
+from typing import TYPE_CHECKING
+
+from convmixer.configs.batch_sizes import batch_size, some_have_none
+from convmixer.configs.keys import keys_of
+from convmixer.data.augmentation import MIXING
+from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
+from convmixer.errors import UserError
+from convmixer.project import is_folder_name
+from convmixer.tracking.app_server import wrong_url
+from convmixer.training.distributed.workers import ALONE, Workers
+from convmixer.training.hardware import choose_device, choose_precision
+
+if TYPE_CHECKING:
+    from convmixer.configs.schema import Configs
+
+
+def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
+    """Raise a `UserError` of one line for values that can't work together."""
+    choose_precision(c.precision, choose_device(c.device))
+    messages = (check(c) for check in CHECKS)
+    message = next(filter(None, messages), None) or _sizes(c, workers) or _workers(c, workers)
+    if message:
+        raise UserError(f"overrides: {message}")
+
+
+def _name(c: "Configs") -> str | None:
+    if c.name is not None and not is_folder_name(c.name):
+        return f"name={c.name} is wrong, expected a name that can be a folder's"
+    return None
+
+
+def _app_url(c: "Configs") -> str | None:
+    return c.tracking.app_url and wrong_url(c.tracking.app_url)
+
+
+def _sizes(c: "Configs", workers: Workers) -> str | None:
+    height, width = c.data.dataset.train.images.shape[1:3]
+    p = c.patch_size
+    if height % p or width % p:
+        fitting = [d for d in range(1, min(height, width) + 1) if height % d == width % d == 0]
+        nearest = min(fitting, key=lambda d: abs(d - p))
+        return f"patch_size={p} does not divide images of {height}x{width}; {nearest} does"
+    n, batch = len(c.train_split.labels), batch_size(c, workers)
+    if height == width == p and 1 in (batch, n % batch):
+        return "batch normalisation can't train on one image that is one patch: " + (
+            "give another patch_size or train_batch_size"
+        )
+    return None
+
+
+def _classes(c: "Configs") -> str | None:
+    there = len(c.data.dataset.classes)
+    if c.n_classes < there:
+        return f"n_classes={c.n_classes} is less than the {there} classes of {c.data.dataset.name}"
+    channels = c.data.dataset.train.images.shape[3]
+    if c.in_channels != channels:
+        return f"in_channels={c.in_channels}, but the images have {channels}"
+    return None
+
+
+def _split(c: "Configs") -> str | None:
+    if c.final_weights == "best" and c.data.validation == 0 and "final_weights" in c.given():
+        return "final_weights=best needs a validation split, but data.validation=0"
+    return None
+
+
+def _augmentation(c: "Configs") -> str | None:
+    ops, size = c.augment.ops, min(c.data.dataset.train.images.shape[1:3])
+    twice = sorted({op for op in ops if ops.count(op) > 1})
+    if twice:
+        return f"augment.ops names {', '.join(twice)} twice"
+    for name in ("translate", "cutout"):
+        if name in ops and getattr(c.augment, name) >= size:
+            return f"augment.{name}={getattr(c.augment, name)} does not fit images of {size} pixels"
+    return _unused_augmentation(c) or _wrong_augmentation(c) or _mixing(c)
+
+
+def _unused_augmentation(c: "Configs") -> str | None:
+    """A value was given for an operation that is not among `augment.ops`."""
+    keys = keys_of(type(c))
+    for name in c.given():
+        operation = keys[name].knob.operation
+        if operation not in (None, *c.augment.ops):
+            return f"{name} is given, but augment.ops does not name {operation}"
+    return None
+
+
+def _wrong_augmentation(c: "Configs") -> str | None:
+    augment = c.augment
+    for name in ("resized_crop_scale", "resized_crop_ratio"):
+        limits = getattr(augment, name)
+        if len(limits) != 2 or limits[0] > limits[1]:
+            return f"augment.{name}={limits} is wrong, expected the least and the largest, as [0.75,1]"
+    chosen, largest = augment.randaugment_set, LARGEST_MAGNITUDE[augment.randaugment_set]
+    if "randaugment" in augment.ops and augment.randaugment_magnitude > largest:
+        return (
+            f"augment.randaugment_magnitude={augment.randaugment_magnitude:g} is too large: "
+            f"with augment.randaugment_set={chosen} it goes up to {largest}"
+        )
+    coloured = {"randaugment", "jitter"} & set(augment.ops)
+    if coloured and c.in_channels != 3:
+        return f"augment.ops names {min(coloured)}, which takes images of 3 channels, not {c.in_channels}"
+    return None
+
+
+def _mixing(c: "Configs") -> str | None:
+    ops = c.augment.ops
+    mixing = [op for op in ops if op in MIXING]
+    if not mixing:
+        return None
+    if mixing != ops[-len(mixing) :]:
+        return f"augment.ops: {' and '.join(mixing)} mixes finished images, so name it last"
+    if "augment.cutmix_share" in c.given() and "mixup" not in ops:
+        return "augment.cutmix_share is given, but augment.ops names cutmix alone"
+    return None
+
+
+def _optimizer(c: "Configs") -> str | None:
+    betas = c.values()["optimizer.betas"]
+    if len(betas) != 2:
+        return f"optimizer.betas={betas} is wrong, expected two numbers, as [0.9,0.999]"
+    return None
+
+
+def _micro_batch(c: "Configs") -> str | None:
+    whole, part = c.train_batch_size, c.micro_batch_size
+    if part is None or whole % part == 0:
+        return None
+    if part > whole:
+        return f"micro_batch_size={part} is more than train_batch_size={whole}"
+    nearest = min((n for n in range(1, whole + 1) if whole % n == 0), key=lambda n: abs(n - part))
+    return f"micro_batch_size={part} does not divide train_batch_size={whole}; {nearest} does"
+
+
+def _compile(c: "Configs") -> str | None:
+    if "compile_mode" in c.given() and not c.compile:
+        return f"compile_mode={c.compile_mode} is given, but compile is false"
+    if c.compile and c.compile_mode == "reduce-overhead" and c.micro_batch_size:
+        return "compile_mode=reduce-overhead and micro_batch_size exclude each other: parts share a graph's memory"
+    return None
+
+
+def _starts(c: "Configs") -> str | None:
+    if c.pretrained and c.starts:
+        return f"pretrained={c.pretrained} and starts={','.join(c.starts)} exclude each other: both set the start"
+    twice = sorted({name for name in c.starts if c.starts.count(name) > 1})
+    if twice:
+        return f"starts names {', '.join(twice)} twice"
+    if {"covariance", "impulse"} <= set(c.starts):
+        return "starts=covariance and starts=impulse are both for the depth-wise filters, give one"
+    return None
+
+
+def _metrics(c: "Configs") -> str | None:
+    twice = sorted({name for name in c.metrics if c.metrics.count(name) > 1})
+    return f"metrics names {', '.join(twice)} twice" if twice else None
+
+
+def _workers(c: "Configs", workers: Workers) -> str | None:
+    if workers.is_alone:
+        return None
+    if c.minutes is not None:
+        return "minutes is measured in one process: under torchrun give epochs or steps"
+    if c.compile:
+        return "compile=true is for one process, not for torchrun"
+    if 0 < c.data.validation < workers.world_size:
+        return f"data.validation={c.data.validation} is less than the {workers.world_size} workers, which share it"
+    if c.batch_norm_over == "worker" and some_have_none(c, workers):
+        return (
+            f"batch_norm_over=worker needs images for each of the {workers.world_size} workers in every batch, also an "
+            "epoch's last; batch_norm_over=batch does not"
+        )
+    return None
+
+
+CHECKS = (*(_name, _app_url, _classes, _split, _augmentation, _optimizer, _micro_batch, _compile, _starts, _metrics),)

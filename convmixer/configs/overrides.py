@@ -1,0 +1,130 @@
+"""`key=value` text, and YAML files, to checked and typed overrides.
+
+Whatever is wrong is a `UserError` of one line: what, where, what was expected, the nearest right name.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from convmixer.configs.keys import Key
+from convmixer.errors import UserError
+from convmixer.files.untrusted import read_yaml
+
+
+def check(values: Mapping[str, Any], keys: Mapping[str, Key], where: str) -> dict[str, Any]:
+    """Typed values for text or YAML values.
+
+    Raises:
+        UserError: an unknown key, or a value that its key does not take.
+    """
+    checked = {}
+    for name, value in values.items():
+        if name not in keys:
+            raise UserError(f"{where}: {_unknown(name, keys)}")
+        try:
+            checked[name] = keys[name].parse(value)
+        except (ValueError, OverflowError):
+            raise UserError(f"{where}: {_wrong_value(keys[name], value)}") from None
+    return checked
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, str) else repr(value)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _wrong_value(key: Key, value: Any) -> str:
+    text = f"{key.name}={_shown(value)} is wrong, expected {key.expected()}"
+    near = difflib.get_close_matches(str(value)[:100], key.choices, n=1)
+    return f"{text}; did you mean {near[0]}?" if near else text
+
+
+def _unknown(name: Any, keys: Iterable[str]) -> str:
+    name = str(name)
+    head = name.split(".")[0]
+    if "." in name and head in keys:
+        return f"{_shown(name)}: {head} is a plain value and has no keys of its own"
+    nested = [key for key in keys if key.startswith(head + ".")]
+    if nested and name == head:
+        return f"{head} is a group, give one of its keys: {', '.join(nested)}"
+    near = difflib.get_close_matches(name[:100], nested or list(keys), n=1, cutoff=0.6)
+    near = _same_initials(name, nested or keys) or near or _near_tail(name, keys)
+    hint = f"did you mean {near[0]}?" if near else "`configs` lists all keys"
+    return f"unknown key {_shown(name)}, {hint}"
+
+
+def _same_initials(name: str, keys: Iterable[str]) -> list[str]:
+    """`lr` and `optimizer.lr` mean learning_rate, `wd` weight_decay."""
+    short = name.rpartition(".")[2]
+    tails = ((key, key.rpartition(".")[2].split("_")) for key in keys)
+    return [key for key, words in tails if len(words) > 1 and short == "".join(w[:1] for w in words)]
+
+
+def _near_tail(name: str, keys: Iterable[str]) -> list[str]:
+    """A nested key given without its group."""
+    tails = {key.rpartition(".")[2]: key for key in keys}
+    return [tails[tail] for tail in difflib.get_close_matches(name[:100], tails, n=1)]
+
+
+def split_assignments(arguments: Iterable[str]) -> dict[str, str]:
+    """`["epochs=3", "seed=1"]` to `{"epochs": "3", "seed": "1"}`.
+
+    Raises:
+        UserError: an argument without `=`, without a key, or a key given twice.
+    """
+    values: dict[str, str] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not name:
+            raise UserError(f"command line: {_shown(argument)} is no override, expected key=value")
+        if name in values:
+            raise UserError(f"command line: {_shown(name)} is given twice")
+        values[name] = text
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [str(name) for i, name in enumerate(names) if name in names[:i]]
+        if twice:
+            raise yaml.YAMLError(f"{twice[0]} is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def read_config_file(path: Path, option: str = "--config") -> dict[str, Any]:
+    """Overrides from a YAML file; groups may be nested or dotted.
+
+    Raises:
+        UserError: the file can't be read, is not YAML, or is not a mapping.
+    """
+    where = f"{option} {path}"
+    try:
+        content = read_yaml(path, _Loader)
+    except UserError as error:
+        raise UserError(f"{option} {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: expected a mapping of keys to values")
+    return _flatten(content, where)
+
+
+def _flatten(content: dict, where: str, prefix: str = "", depth: int = 0) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in content.items():
+        inner = {f"{prefix}{name}": value}
+        if isinstance(value, dict):
+            if depth == 8:
+                raise UserError(f"{where}: nested too deep at {_shown(prefix)}")
+            inner = _flatten(value, where, f"{prefix}{name}.", depth + 1)
+        twice = next(iter(inner.keys() & flat.keys()), None)
+        if twice:
+            raise UserError(f"{where}: {twice} is given twice")
+        flat |= inner
+    return flat

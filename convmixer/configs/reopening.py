@@ -1,0 +1,89 @@
+"""Opens the configs of what was trained before, to go on with it or to measure it."""
+
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from convmixer.configs.keys import Key, keys_of
+from convmixer.configs.overrides import check
+from convmixer.configs.resolving import resolve
+from convmixer.configs.schema import Configs
+from convmixer.data.datasets import dataset_of_auto
+from convmixer.errors import UserError
+from convmixer.experiment.resuming import check_unended
+from convmixer.project import script
+from convmixer.tracking.runs import Run
+from convmixer.trained import Trained
+
+# `resume` may change where a run computes, never what; and what becomes of one that diverges.
+CHANGEABLE_ON_RESUME = (
+    "device",
+    "kernels",
+    "data.path",
+    "data.resident",
+    "valid_batch_size",
+    "checkpoint.minutes",
+    "on_nan",
+    "tracking.app_url",
+)
+
+
+def check_changes(changes: Mapping[str, Any], keys: Mapping[str, Key], changeable: tuple[str, ...]) -> dict[str, Any]:
+    """Check and convert overrides of what was trained already.
+
+    Raises:
+        UserError: one of them is wrong, or not `changeable`.
+    """
+    checked = check(changes, keys, "command line")
+    refused = [name for name in checked if name not in changeable]
+    if refused:
+        raise UserError(
+            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
+        )
+    return checked
+
+
+def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]) -> Configs:
+    """Make the configs of a run, with `changes`.
+
+    Raises:
+        UserError: a change that is not `changeable`, or a run of another script.
+    """
+    trained_by = Path(run.info["python_file"])
+    if trained_by.name != script().name:
+        arguments = " ".join(sys.argv[1:])
+        raise UserError(f"run {run.uuid[:8]} is of {trained_by}: use python {trained_by} {arguments}")
+    keys = keys_of(configs_class)
+    changes = check_changes(changes, keys, changeable)
+    recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
+    conf = configs_class()
+    conf.override(run.given | changes, _with_its_dataset(recorded, run.info["tags"]))
+    return conf
+
+
+def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str, Any]) -> Configs:
+    """Make the configs of a run that was interrupted.
+
+    Raises:
+        UserError: it has ended, or can't be resumed.
+    """
+    check_unended(run)
+    return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
+
+
+def reopen_file(configs_class: type[Configs], trained: Trained, changes: Mapping[str, Any]) -> Configs:
+    """Make the configs that the network of a .safetensors file was trained with, for this machine."""
+    keys = keys_of(configs_class)
+    recorded = resolve({}, keys) | {key: trained.configs[key] for key in keys if key in trained.configs}
+    conf = configs_class()
+    here = {"device": "auto", "data.path": None}
+    conf.override(changes, _with_its_dataset(recorded, [trained.data["name"]]) | here)
+    return conf
+
+
+def _with_its_dataset(recorded: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """The values with what `data.dataset=auto` came to then in its place, as the run's tags or data say."""
+    if recorded["data.dataset"] != "auto":
+        return recorded
+    return recorded | {"data.dataset": dataset_of_auto(names)}

@@ -1,1 +1,0 @@
-"""Weights that leave for other code, and come in from it."""

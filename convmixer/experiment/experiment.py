@@ -1,0 +1,58 @@
+"""An experiment as it is trained: every part built, and what was found out on the way."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from convmixer.data.batches import Batches
+from convmixer.data.splits import Dataset, Split
+from convmixer.model.kernels import Path as KernelPath
+from convmixer.training.distributed.workers import Workers
+from convmixer.training.residence import Residence
+from convmixer.training.trainer import Trainer
+
+
+@dataclass
+class Experiment:
+    """All that a training is made of; `convmixer.configs.building.build` makes it from configs.
+
+    Attributes:
+        values: the value of every key: plain values and names of options.
+        given: those of them that the user gave.
+        dataset: the images and the names of their classes.
+        train_split: the images that are trained on.
+        valid_split: the images that are held out of them; may be empty.
+        model: the network, on the training device.
+        trainer: the training loop over all of these.
+        workers: the processes that train together.
+        kernels: the path that the layers take.
+        residence: where the images are kept while they are trained on.
+        batches: makes batches of a split, in its order and not augmented.
+        initial_weights: one line about the weights that training begins from, where some were loaded.
+    """
+
+    values: Mapping[str, Any]
+    given: Mapping[str, Any]
+    dataset: Dataset
+    train_split: Split
+    valid_split: Split
+    model: nn.Module
+    trainer: Trainer
+    workers: Workers
+    kernels: KernelPath
+    residence: Residence
+    batches: Callable[[Split], Batches]
+    initial_weights: str | None = None
+
+    def describe_data(self) -> dict[str, Any]:
+        """The facts about the training images that a resumed run must find again; checkpoints hold them."""
+        return {
+            "name": self.dataset.name,
+            "classes": list(self.dataset.classes),
+            "train_images": self.trainer.train.n_images,
+            "image_shape": list(self.dataset.train.images.shape[1:]),
+            "mean": list(self.dataset.mean),
+            "std": list(self.dataset.std),
+        }

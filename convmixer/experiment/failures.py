@@ -1,0 +1,46 @@
+"""A training that ends early: one line that says why, and how to resume it."""
+
+import errno
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from convmixer.console import one_line
+from convmixer.errors import Interrupted, TrainingFault
+from convmixer.project import project_folder
+from convmixer.training import memory
+from convmixer.training.distributed.workers import is_loss_of_a_worker
+from convmixer.training.stopping import StopRequest
+from convmixer.training.trainer import Trainer
+
+
+@contextmanager
+def in_one_line(
+    trainer: Trainer, stop: StopRequest, how_to_resume: Callable[[Exception | None], str]
+) -> Iterator[None]:
+    """Turn whatever ends a training early into an error of one line that says why, and how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"stopped; {how_to_resume(None)}", stop.signal or signal.SIGINT) from None
+    except Exception as error:
+        reason = _reason(error, trainer)
+        if reason is None:
+            raise  # a mistake in code, the user's own layer perhaps: its traceback says where
+        raise TrainingFault(f"{reason}; {how_to_resume(error)}") from error
+
+
+def _reason(error: Exception, trainer: Trainer) -> str | None:
+    """The cause in one line, where it is one that right programs can meet; else None."""
+    text = one_line(error, 300)
+    if memory.is_out_of_memory(error):
+        return memory.advice(trainer, error)
+    if is_loss_of_a_worker(error):
+        return "another worker ended, or did not answer"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or project_folder()})"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) or text.startswith("CUDA error"):
+        return text
+    return str(error) if isinstance(error, TrainingFault) else None

@@ -1,0 +1,65 @@
+"""Training along with the first worker, which decides, records and tests."""
+
+from typing import Any
+
+from convmixer.experiment import rewinding
+from convmixer.experiment.experiment import Experiment
+from convmixer.experiment.failures import in_one_line
+from convmixer.project import script
+from convmixer.training.distributed import torchrun
+from convmixer.training.distributed.workers import Workers
+from convmixer.training.divergence import Diverged
+from convmixer.training.stopping import StopRequest
+from convmixer.training.trainer import Trainer
+
+
+def follow(experiment: Experiment) -> None:
+    """Train along with the first worker, from where it begins.
+
+    Raises:
+        TrainingFault: training could not go on.
+        Interrupted: a signal stopped it.
+    """
+    trainer, workers = experiment.trainer, experiment.workers
+    stop = StopRequest(is_patient=True)
+    uuid, state = workers.broadcast(None)
+
+    def how_to_resume(error: Exception | None) -> str:
+        command = f"{torchrun.launcher()} {script().name} resume {uuid}"
+        return f"go on from the last checkpoint, where there is one, with: {command}"
+
+    with in_one_line(trainer, stop, how_to_resume), stop:
+        if state:
+            trainer.load_state_dict(state)
+            trainer.total_steps = state["total_steps"]
+        rewinding.fit(experiment, _Follower(workers, stop), lambda: None)
+
+
+class _Follower:
+    """Observes the trainer of a worker that records nothing."""
+
+    def __init__(self, workers: Workers, stop: StopRequest) -> None:
+        self.workers = workers
+        self.stop = stop
+
+    def metrics(self, images: int, values: dict[str, float]) -> None:
+        pass
+
+    def stepped(self, trainer: Trainer) -> None:
+        pass
+
+    def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        pass
+
+    def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
+        pass
+
+    def should_stop(self) -> bool:
+        self.stop.signal = self.workers.all_reduce_max(self.stop.signal)
+        return self.stop.signal is not None
+
+    def checkpoint_is_due(self) -> bool:
+        return bool(self.workers.all_reduce_max(None))
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        pass

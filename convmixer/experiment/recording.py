@@ -1,0 +1,126 @@
+"""A run while it trains: metrics are recorded, checkpoints are saved, and progress is shown."""
+
+from typing import Any
+
+from convmixer.experiment import messages, rewinding
+from convmixer.experiment.experiment import Experiment
+from convmixer.experiment.progress import Estimate, ProgressBar
+from convmixer.experiment.resuming import Checkpoint
+from convmixer.tracking import app_writer
+from convmixer.tracking.recorder import Recorder
+from convmixer.tracking.runs import Run
+from convmixer.training import checkpoints
+from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged
+from convmixer.training.run_checkpoints import RunCheckpoints
+from convmixer.training.stopping import StopRequest
+from convmixer.training.trainer import Trainer
+
+
+class RecordedTraining:
+    """Trains one run and observes its trainer: hands metrics to the recorder, and keeps checkpoints.
+
+    Args:
+        checkpoint: the one that the run is resumed from.
+    """
+
+    def __init__(
+        self, experiment: Experiment, run: Run, recorder: Recorder, stop: StopRequest, checkpoint: Checkpoint
+    ) -> None:
+        self.experiment = experiment
+        self.run = run
+        self.recorder = recorder
+        self.stop = stop
+        self.resumed_from = checkpoint
+        self.trainer = experiment.trainer
+        folder = run.checkpoint("last").parent
+        folder.mkdir(exist_ok=True)
+        minutes = experiment.values["checkpoint.minutes"]
+        self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, checkpoint.state)
+
+    def start(self) -> None:
+        """Begin the run, or resume it where its checkpoint is."""
+        state = self.resumed_from.state
+        self.experiment.workers.broadcast((self.run.uuid, state))
+        if state:
+            self.trainer.load_state_dict(state)
+            self._forget_missing_best(state)
+            self.trainer.total_steps = state["total_steps"]
+        self.recorder.start(self.trainer.images)
+        for line in messages.header(self.experiment, self.run):
+            self.recorder.say(line)
+        if self.resumed_from.note:
+            self.recorder.say(self.resumed_from.note)
+        if state:
+            self._compare_kernels(state.get("kernels", "torch"))
+            state.clear()  # as large as all that the trainer holds
+        elif self.experiment.values["on_nan"] == "rewind":
+            self._save_last()  # to have something to go back to in the first epoch
+        if self.experiment.values["tracking.app_url"]:
+            app_writer.follow(self.run, self.experiment.values["tracking.app_url"])
+
+    def _forget_missing_best(self, state: dict[str, Any]) -> None:
+        """Let the next epoch's end save `best` anew, where the one of `state` is not there any more."""
+        if not self.checkpoints.has_best_of(state):
+            self.trainer.best_accuracy = -1.0
+
+    def _compare_kernels(self, then: str) -> None:
+        now = self.experiment.kernels.name
+        if now != then:
+            self.recorder.say(f"kernels were {then} before, now {now}: bits may differ from an unbroken run's")
+
+    def fit(self) -> None:
+        """Train what is left."""
+        shown = not self.recorder.quiet
+        total = self.trainer.total_steps
+        self.estimate = Estimate(self.trainer.step, total)
+        with ProgressBar(total, self.trainer.step, shown) as self.bar:
+            rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
+
+    def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
+        rewinds = self.trainer.rewinds
+        self.recorder.say(
+            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} of the learning rate "
+            f"(time {rewinds} of at most {MOST_REWINDS})"
+        )
+        self._forget_missing_best(state)
+        self._save_last()
+        self.recorder.rewind(self.trainer.images)
+
+    def metrics(self, images: int, values: dict[str, float]) -> None:
+        self.recorder.metrics(images, values)
+        self.bar.describe(messages.progress(self.trainer, values))
+
+    def stepped(self, trainer: Trainer) -> None:
+        self.bar.update(trainer.step)
+        line = self.estimate.after(trainer.step)
+        if line:
+            self.recorder.say(line)
+
+    def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        validated = {name: value for name, value in values.items() if name.endswith(".valid")}
+        if validated:
+            self.recorder.metrics(trainer.images, validated)
+        self.recorder.say(messages.epoch_line(trainer, values))
+        accuracy = values.get("accuracy.valid", -1.0)
+        if accuracy > trainer.best_accuracy:
+            trainer.best_accuracy = accuracy
+            checkpoints.save(self.checkpoints.best, self._state())
+        self._save_last()
+
+    def should_stop(self) -> bool:
+        self.stop.signal = self.experiment.workers.all_reduce_max(self.stop.signal)
+        return self.stop.signal is not None
+
+    def checkpoint_is_due(self) -> bool:
+        return bool(self.experiment.workers.all_reduce_max(int(self.checkpoints.is_due())))
+
+    def checkpoint(self, trainer: Trainer) -> None:
+        self._save_last()
+
+    def _save_last(self) -> None:
+        self.checkpoints.save_last(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        state = self.trainer.state_dict()
+        state |= {"data": self.experiment.describe_data(), "total_steps": self.trainer.total_steps}
+        return state | {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}

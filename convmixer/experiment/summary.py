@@ -1,0 +1,69 @@
+"""The end of a run: its final weights tested, and `summary.json`."""
+
+import time
+from typing import Any
+
+from convmixer.experiment import messages
+from convmixer.experiment.experiment import Experiment
+from convmixer.tracking.recorder import Recorder
+from convmixer.tracking.runs import Run
+from convmixer.training import checkpoints
+from convmixer.training.evaluation import evaluate
+from convmixer.training.hardware import describe_device, versions
+
+
+def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str, Any]:
+    """Test the final weights, once, and write and show how the run ended."""
+    trainer, dataset = experiment.trainer, experiment.dataset
+    weights, state = _final_state(experiment, run, recorder)
+    experiment.model.load_state_dict(state["model"])
+    accuracies = {}
+    for name, split in {"valid": experiment.valid_split, "test": dataset.test}.items():
+        if len(split.labels):
+            measured = evaluate(experiment.model, experiment.batches(split), trainer.autocast(), trainer.metrics)
+            accuracies |= {f"{metric}.{name}": value for metric, value in measured.items()}
+    summary = {
+        "run": run.uuid,
+        "name": run.info["name"],
+        "data": dataset.name,
+        "recipe": experiment.values["recipe"],
+        **accuracies,
+        "weights": weights,
+        "epochs": trainer.step / trainer.steps_per_epoch,
+        "steps": trainer.step,
+        "images": trainer.images,
+        "rewinds": trainer.rewinds,
+        "test_images": len(dataset.test.labels),
+        "seconds": trainer.seconds,
+        "warm_up_seconds": trainer.warm_up_seconds,
+        "images_per_second": trainer.images / trainer.seconds,
+        "parameters": sum(p.numel() for p in experiment.model.parameters()),
+        "device": describe_device(trainer.device),
+        "workers": experiment.workers.world_size,
+        "precision": str(trainer.precision).removeprefix("torch."),
+        "kernels": experiment.kernels.name,
+        "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "configs": {name: run.configs[name] for name in experiment.values},
+        "versions": versions(),
+        "git": {"commit": run.info["commit"], "dirty": run.info["is_dirty"]},
+    }
+    messages.save_curves(run)
+    recorder.summary(summary)  # after all else: a run that has one has ended
+    for line in messages.result(summary, run):
+        recorder.say(line)
+    return summary
+
+
+def _final_state(experiment: Experiment, run: Run, recorder: Recorder) -> tuple[str, dict[str, Any]]:
+    """The checkpoint that is tested, by its name: `final_weights`; without a validation split `best` is `last`.
+
+    One damaged since it was made must not be the end of the run.
+    """
+    name = experiment.values["final_weights"] if experiment.values["data.validation"] else "last"
+    try:
+        return name, checkpoints.load(run.checkpoint(name))
+    except checkpoints.Damaged as damage:
+        if name == "last":
+            raise
+        recorder.say(f"{damage}: the last weights are tested in its place")
+        return "last", checkpoints.load(run.checkpoint("last"))

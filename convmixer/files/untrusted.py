@@ -1,0 +1,141 @@
+"""Reads text files that may come from anyone: bounded in size, depth and number of parts, and no code is run.
+
+Whatever is wrong with one is a `UserError` of one line. What is checked where: docs/untrusted-input.md.
+"""
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from convmixer.console import one_line
+from convmixer.errors import UserError
+
+MAX_BYTES = 2**24  # of a file that is read as a whole and is no weights
+DEEPEST = 50  # lists and mappings within each other
+MOST_NODES = 200_000  # of a YAML file, aliases written out
+LARGEST_NUMBER = 1e30  # of what is measured
+LONGEST_NUMBER = 1000  # characters; the time to read one grows with the square of its length
+
+SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
+    """The whole of an ordinary file; what could keep a reader waiting for ever, as a FIFO does, is refused.
+
+    Raises:
+        UserError: there is none, it can't be read, or it has more than `limit` bytes.
+    """
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{path}: is no ordinary file")
+            if status.st_size > limit:
+                raise UserError(f"{path}: has more than {limit:,} bytes")
+            return file.read(status.st_size)
+    except (OSError, MemoryError) as error:
+        raise UserError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        UserError: it can't be read, is not YAML, is nested deeply, or swells.
+    """
+    content = read_bytes(path)
+    try:
+        text = content.decode()
+        _check_yaml(text)
+        return yaml.load(text, Loader=loader)
+    except Exception as error:  # yaml's constructors, given nonsense, raise whatever comes up
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+
+
+def _check_yaml(text: str) -> None:
+    """From its events, which come one by one: the parts that they make, aliases written out, are counted first."""
+    parts = [0]  # of each collection that is open; the outermost is the file
+    anchors: list[str | None] = []
+    known: dict[str, int] = {}  # anchor -> parts
+    for event in yaml.parse(text, Loader=SAFE_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            parts.append(1)
+            anchors.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size, anchor = parts.pop(), anchors.pop()
+            parts[-1] += size
+            known |= {anchor: size} if anchor else {}
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in known:
+                raise ValueError(f"*{event.anchor} stands for nothing, or for what it is a part of")
+            parts[-1] += known[event.anchor]
+        elif isinstance(event, yaml.ScalarEvent):
+            parts[-1] += 1
+            known |= {event.anchor: 1} if event.anchor else {}
+            if len(event.value) > LONGEST_NUMBER and event.value[:1] in "+-.0123456789":
+                raise ValueError(f"a number of {len(event.value):,} characters")
+        if len(parts) > DEEPEST:
+            raise ValueError("nested too deep")
+        if parts[-1] > MOST_NODES:
+            raise ValueError(f"more than {MOST_NODES:,} parts, aliases written out")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it can't be read, is not JSON, or is nested deeply.
+    """
+    content = read_bytes(path)
+    try:
+        return parse_json(content)
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON: {one_line(error)}") from None
+
+
+def parse_json(text: str | bytes) -> Any:
+    """A JSON value.
+
+    Raises:
+        ValueError: it is none, or is nested deeply.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return value
+    raise ValueError("nested too deep")
+
+
+def _inside(value: Any) -> list[Any]:
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [item for item in items if isinstance(item, dict | list)]
+
+
+def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
+    """Return the names whose value is not what a reader of the file can use; what is missing, or None, is right.
+
+    Args:
+        values: as read; all names are wrong where it is no mapping.
+        types: by name, as `isinstance` takes them. A number may be NaN, but not larger than `LARGEST_NUMBER`.
+    """
+    return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, kind) and not (isinstance(value, int | float) and abs(value) > LARGEST_NUMBER)

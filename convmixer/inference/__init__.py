@@ -1,1 +1,0 @@
-"""A trained network at work: measured on labelled images, asked about others."""

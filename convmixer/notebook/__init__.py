@@ -1,0 +1,1 @@
+"""What the notebooks call: runs watched and started, a trained network looked into."""

@@ -1,0 +1,99 @@
+"""What the network makes of an image on its way through the layers, and where in it the evidence lies."""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor, nn
+
+from convmixer.notebook.anatomy.panels import as_colours, label_row, layers_of, new_figure, part, picture
+from convmixer.trained.network import Trained
+
+
+def stages(trained: Trained, images: Tensor) -> list[Tensor]:
+    """What the patch embedding and each layer give for `images`: `[batch, d_model, height / p, width / p]` each.
+
+    Args:
+        images: uint8 `[batch, height, width, channels]`.
+    """
+    modules: list[nn.Module] = [part(trained, "patch_emb"), *layers_of(trained)]
+    found: list[Tensor] = []
+    hooks = [module.register_forward_hook(lambda _module, _inputs, output: found.append(output)) for module in modules]
+    try:
+        with torch.inference_mode():
+            trained.model(trained.normalise(images))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def activation_maps(trained: Trained, image: Tensor, columns: int = 14) -> Figure:
+    """For one image the channels that vary most over it, after the patch embedding and after each layer.
+
+    Args:
+        image: uint8 `[height, width, channels]`.
+    """
+    maps = [stage[0] for stage in stages(trained, image[None])]  # [d_model, height / p, width / p]
+    figure = new_figure(
+        10,
+        0.57 * len(maps) + 1.6,
+        f"Activation maps: one image through {len(maps) - 1} layers",
+        """After each stage the channels that differ most from place to place, each on its own scale from its lowest
+        value (dark) to its highest (bright). A place is one patch, all the way through. The first maps follow single
+        patches and look restless; from layer to layer each place hears more of its neighbours, and the last ones gather
+        into areas: the object, its upper and lower edge, its surroundings.""",
+    )
+    axes = figure.subplots(len(maps), columns + 1, squeeze=False)
+    for number, (row, stage) in enumerate(zip(axes, maps, strict=True)):
+        picture(row[0], as_colours(image))
+        label_row(row[0], f"layer {number}" if number else "patch embedding")
+        for axis in row[1:]:
+            axis.set_axis_off()
+        liveliest = stage.flatten(1).std(dim=1, correction=0).argsort(descending=True)[:columns]
+        for axis, channel in zip(row[1:], liveliest.tolist(), strict=False):
+            picture(axis, stage[channel], cmap="magma")
+    return figure
+
+
+def class_evidence(trained: Trained, images: Tensor) -> Tensor:
+    """Each place's own logits: `[batch, classes, height / p, width / p]`; their mean over the places is the logits.
+
+    The head averages over places and then applies one linear map, so the map can as well be applied to each place
+    first: the class activation maps of Zhou et al. (arXiv 1512.04150), exact for this network.
+    """
+    linear = part(trained, "classification.linear")
+    with torch.inference_mode():
+        last = stages(trained, images)[-1].movedim(1, -1)  # [batch, height / p, width / p, d_model]
+        return linear(last).movedim(-1, 1)
+
+
+def evidence_maps(trained: Trained, images: Tensor, labels: Tensor) -> Figure:
+    """Images, and below each where the evidence for its own class and for the strongest other one lies.
+
+    Args:
+        images: uint8 `[batch, height, width, channels]`.
+        labels: int64 `[batch]`.
+    """
+    evidence = class_evidence(trained, images)
+    probabilities = evidence.mean((2, 3)).softmax(1)
+    others = probabilities.scatter(1, labels[:, None], -1).argmax(1)
+    figure = new_figure(
+        1.05 * len(images) + 0.8,
+        4.9,
+        "Where the evidence lies: class activation maps",
+        """The logits are a mean over places, so each place can be asked alone: red speaks for the class, blue against
+        it, on one scale for all pictures. Above each map the probability that the whole image gets. Second row: its own
+        class; third: the strongest other one, which a mistake would take. Evidence lies on the object, but also along
+        its outline and in what usually surrounds it.""",
+    )
+    axes = figure.subplots(3, len(images), squeeze=False)
+    scale = evidence.abs().quantile(0.99).item()
+    for column, image, maps, shares, own, other in zip(
+        axes.T, images, evidence, probabilities, labels.tolist(), others.tolist(), strict=True
+    ):
+        picture(column[0], as_colours(image), trained.classes[own])
+        for axis, label in zip(column[1:], (own, other), strict=True):
+            title = f"{trained.classes[label]} {shares[label]:.0%}"
+            picture(axis, maps[label], title, cmap="RdBu_r", vmin=-scale, vmax=scale)
+    for axis, text in zip(axes[:, 0], ("image", "own class", "strongest\nother"), strict=True):
+        label_row(axis, text)
+    return figure

@@ -1,0 +1,71 @@
+"""The images that a trained network is looked at with: those that it was trained and tested on. Imports no labml."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from convmixer.data.datasets import cifar, dataset_of_auto
+from convmixer.data.images import image_folder
+from convmixer.data.shapes import shapes
+from convmixer.data.splits import Dataset, Split
+from convmixer.errors import UserError
+from convmixer.project import project_folder, settings
+from convmixer.trained.network import Trained
+
+
+class DataConfigs(Protocol):
+    """A `Configs` class: the little of it that is needed to load a data set of a script."""
+
+    def build_dataset(self, values: Mapping[str, Any]) -> Dataset:
+        """Load the data set that these values of keys name."""
+
+
+def dataset_of(
+    trained: Trained, path: str | Path | None = None, configs_class: type[DataConfigs] | None = None
+) -> Dataset:
+    """Load the data set of a trained network.
+
+    Args:
+        path: where its images are now; none: where they were in training.
+        configs_class: where the data set is one of your script, the `Configs` there.
+
+    Raises:
+        UserError: they can't be had, or are of other classes.
+    """
+    if configs_class:
+        dataset = configs_class().build_dataset(trained.configs | ({"data.path": str(path)} if path else {}))
+    else:
+        dataset = _load(trained, Path(path) if path else None)
+    if dataset.classes != trained.classes[: len(dataset.classes)]:  # there may be more outputs than classes
+        raise UserError(
+            f"data: {dataset.name} has the classes {', '.join(dataset.classes)}, but {trained.name} "
+            f"was trained on {', '.join(trained.classes)}"
+        )
+    return dataset
+
+
+def _load(trained: Trained, path: Path | None) -> Dataset:
+    kind = trained.configs["data.dataset"]
+    data_folder = project_folder() / settings().get("data_path", "data")
+    recorded = trained.configs["data.path"]
+    path = path or (Path(recorded) if recorded else None)
+    if kind == "images" or (trained.imported and path):
+        if path is None:
+            raise UserError(f"{trained.name} does not know where its images are: give their folder or .zip")
+        return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
+    if kind == "auto":
+        kind = dataset_of_auto([trained.data["name"]])
+    if kind == "shapes":
+        return shapes()
+    if kind in ("cifar10", "cifar100"):
+        return cifar(kind, path or data_folder)
+    raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: give its Configs as configs_class")
+
+
+def one_of_each_class(split: Split, n: int) -> Tensor:
+    """The first image of each of the first `n` classes: uint8 `[n, height, width, channels]`."""
+    firsts = [int((split.labels == label).nonzero()[0]) for label in split.labels.unique()[:n].tolist()]
+    return split.images[torch.tensor(firsts)]

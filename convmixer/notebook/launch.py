@@ -1,0 +1,108 @@
+"""Runs started from a notebook: the same command as in a terminal, in a process of its own.
+
+from convmixer.notebook.launch import Launcher, start
+Launcher("data.dataset=shapes epochs=2")             # a field and buttons, where there are widgets
+run, process = start("data.dataset=shapes", "epochs=2")
+process.terminate()          # stops it after a checkpoint; `python experiment.py resume last` goes on
+"""
+
+import asyncio
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from convmixer.errors import UserError
+from convmixer.notebook.watch import Watch
+from convmixer.project import logs_folder, project_folder
+from convmixer.tracking.runs import Run
+
+SCRIPT = Path(__file__).resolve().parents[2] / "experiment.py"
+
+
+def start(*overrides: str, script: Path = SCRIPT) -> tuple[Run, subprocess.Popen]:
+    """Train with `overrides`, each KEY=VALUE, and return once the run has its folder. It outlives the notebook.
+
+    Args:
+        script: where it is not `experiment.py`: one with a `Configs` of your own.
+
+    Raises:
+        UserError: what the command says is wrong.
+    """
+    identity = uuid.uuid1().hex
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, str(script), "train", *overrides, "--quiet"],
+            cwd=project_folder(),
+            env={**os.environ, "RUN_UUID": identity},  # labml takes the uuid from there
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # interrupting the kernel does not stop the training
+        )
+        while True:
+            has_ended = process.poll() is not None
+            if found := next(logs_folder().glob(f"*/{identity}/configs.yaml"), None):
+                return Run(found.parent), process
+            if has_ended:
+                errors.seek(0)
+                lines = errors.read().splitlines() or [f"it ended with status {process.returncode}"]
+                raise UserError(lines[-1].removeprefix("error: "))
+            time.sleep(0.1)
+
+
+class Launcher:
+    """A field for overrides, buttons that start and stop a run, and below them its curves, as a notebook shows them.
+
+    Nothing starts before the button is pressed, so that a notebook can be run from top to bottom.
+    """
+
+    def __init__(self, overrides: str) -> None:
+        self.overrides = overrides
+        self.process: subprocess.Popen | None = None
+        self.watch: Watch | None = None
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        arguments = ", ".join(map(repr, shlex.split(self.overrides)))
+        bundle = {"text/plain": f"to start a run: run, process = start({arguments})"}
+        return (self._build()._repr_mimebundle_(**options) if find_spec("ipywidgets") else {}) | bundle
+
+    def _build(self) -> Any:
+        import ipywidgets as widgets
+
+        self._field = widgets.Text(self.overrides, description="overrides", layout=widgets.Layout(width="95%"))
+        self._start = widgets.Button(description="Start", button_style="primary")
+        self._stop = widgets.Button(description="Stop", disabled=True, tooltip="after a checkpoint")
+        self._message = widgets.Label()
+        self._start.on_click(lambda _: asyncio.ensure_future(self._begin()))
+        self._stop.on_click(lambda _: self.process.send_signal(signal.SIGINT))
+        buttons = widgets.HBox([self._start, self._stop, self._message])
+        self._box = widgets.VBox([self._field, buttons])
+        return self._box
+
+    async def _begin(self) -> None:
+        self._start.disabled, self._message.value = True, "starting ..."
+        try:
+            run, self.process = await asyncio.to_thread(start, *shlex.split(self._field.value))
+        except (UserError, ValueError) as problem:  # ValueError: a quotation mark without its other half
+            self._message.value = str(problem)
+        else:
+            self._message.value = f"run {run.uuid[:8]}"
+            self._show(run)
+            self._stop.disabled = False
+            await asyncio.to_thread(self.process.wait)
+            self._stop.disabled = True
+        self._start.disabled = False
+
+    def _show(self, run: Run) -> None:
+        if self.watch:
+            self.watch.stop()
+        self.watch = Watch([run])
+        self._box.children = [*self._box.children[:2], self.watch.widget]

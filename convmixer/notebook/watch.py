@@ -1,0 +1,140 @@
+"""Runs watched in a notebook while they train: curves that grow by themselves.
+
+from convmixer.notebook.watch import watch
+watch()                      # the last run and all that are running; others are picked in the list
+watch("5a46b3bc", "best")    # these
+
+In a notebook with ipywidgets it is a widget that refreshes itself. Elsewhere it is a picture: run the cell again.
+"""
+
+import asyncio
+import base64
+import io
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from convmixer.errors import UserError
+from convmixer.project import logs_folder
+from convmixer.tracking.curves import learning_curves
+from convmixer.tracking.run_folder import LOG
+from convmixer.tracking.runs import Run, all_runs, compare, run
+
+SECONDS = 2.0  # between two looks at the runs' folders
+
+_live: dict[tuple[str, ...], "Watch"] = {}
+
+
+def watch(*references: str) -> "Watch":
+    """Show the curves of runs: by uuid, unique prefix, `last` or `best`; none: the last and all that are running.
+
+    A cell that is run again takes over from itself: what it showed before stops to refresh.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if references in _live:
+        _live.pop(references).stop()
+    found = [run(reference) for reference in references] or _running_or_last()
+    _live[references] = Watch(found)
+    return _live[references]
+
+
+def _running_or_last() -> list[Run]:
+    found = all_runs()
+    if not found:
+        raise UserError(f"there are no runs in {logs_folder()}")
+    return [r for r in found if r.is_running() or r is found[-1]]
+
+
+class Watch:
+    """The curves of `runs` as a notebook shows them: a widget where there can be one, and always a picture.
+
+    A front end takes the richest form that it knows: GitHub, nbconvert and a notebook without widgets take the picture.
+    """
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+        self._picture, self._seen = b"", None
+        self.widget = self._task = None
+        if find_spec("ipywidgets") and (loop := _event_loop()):
+            self.widget = self._build()
+            self._task = loop.create_task(self._follow())
+
+    def stop(self) -> None:
+        """Refresh no more."""
+        if self._task:
+            self._task.cancel()
+
+    def picture(self) -> bytes:
+        """The curves as they are now: a PNG. Drawn anew only where a run has gone on."""
+        now = [(r.uuid, _size(r.folder / LOG), r.status) for r in self.runs]
+        if now != self._seen:
+            buffer = io.BytesIO()
+            learning_curves(self.runs).savefig(buffer, format="png", dpi=90)
+            self._picture, self._seen = buffer.getvalue(), now
+        return self._picture
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        bundle = {"text/plain": "curves of " + ", ".join(r.uuid[:8] for r in self.runs)}
+        bundle["image/png"] = base64.b64encode(self.picture()).decode()
+        return (self.widget._repr_mimebundle_() if self.widget else {}) | bundle
+
+    def _build(self) -> Any:
+        import ipywidgets as widgets
+
+        wide = widgets.Layout(width="95%")
+        self._list = widgets.SelectMultiple(rows=6, layout=wide, description="runs")
+        self._table = widgets.HTML()
+        self._image = widgets.Image(format="png", layout=widgets.Layout(max_width="100%"))
+        self._refresh()
+        self._list.observe(self._choose, "value")
+        return widgets.VBox([self._list, self._image, self._table])
+
+    def _choose(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            self.runs = [Run(Path(folder)) for folder in change["new"]]
+            self._refresh()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(SECONDS)
+            try:
+                self._refresh()
+            # A run's folder may be removed while it is shown, or be half made.
+            except (UserError, OSError, ValueError) as problem:
+                self._table.value = f"<pre>{problem}</pre>"
+
+    def _refresh(self) -> None:
+        self._offer(all_runs(self.runs[0].folder.parents[1]))
+        before = self._seen
+        self._image.value = self.picture()
+        if self._seen != before:
+            self._table.value = compare(self.runs).to_html(border=0, na_rep="", float_format="{:.4g}".format)
+
+    def _offer(self, found: list[Run]) -> None:
+        """Newest first, and what was chosen stays chosen."""
+        options = [(_label(r), str(r.folder)) for r in reversed(found)]
+        if list(self._list.options) != options:
+            self._list.options = options  # which forgets the choice
+            there = [folder for _, folder in options]
+            self._list.value = [str(r.folder) for r in self.runs if str(r.folder) in there]
+
+
+def _label(r: Run) -> str:
+    try:
+        return f"{r.uuid[:8]}  {r.info['name']}  {r.status}"
+    except UserError:  # its table in the notebook says what is wrong with it
+        return f"{r.uuid[:8]}  {r.folder.parent.name}  damaged"
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _event_loop() -> asyncio.AbstractEventLoop | None:
+    """A kernel's; none in a script or a terminal."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

@@ -1,0 +1,1 @@
+"""Run folders, written and read back; labml, whose format they have; labml servers elsewhere."""

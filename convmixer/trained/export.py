@@ -1,0 +1,138 @@
+"""Takes trained weights away: our file, the layouts of timm, the authors and labml_nn, torch.export, ONNX."""
+
+import importlib.util
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convmixer.errors import UserError
+from convmixer.model.folding import fold, is_standard
+from convmixer.model.interchange import LAYOUTS, to_layout
+from convmixer.trained.model_card import card_path, without_places, write_card
+from convmixer.trained.network import Trained
+from convmixer.trained.opening import ModelConfigs, load
+from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
+
+# What a file of each format may end in.
+SUFFIXES = {
+    "safetensors": (".safetensors",),
+    **dict.fromkeys(LAYOUTS, (".safetensors", *PICKLES)),
+    "pt2": (".pt2",),
+    "onnx": (".onnx",),
+}
+FORMATS = tuple(SUFFIXES)
+GRAPHS = ("pt2", "onnx")  # which hold the network too
+
+
+def export(
+    reference: str,
+    configs_class: type[ModelConfigs],
+    output: Path,
+    format_name: str = "safetensors",
+    folded: bool = False,
+) -> None:
+    """Write the weights that a finished run was tested with, or those of a .safetensors file, and a model card.
+
+    Args:
+        reference: a run (uuid, its beginning, `last`, `best`) or a .safetensors file of `export` or `import`.
+        format_name: one of `FORMATS`.
+        folded: with BatchNorm folded, for inference (`convmixer.model.folding`).
+
+    Raises:
+        UserError: the run has not ended, the network does not fit the format, or the file can't be written.
+    """
+    _check_request(output, format_name, folded)
+    trained = load(reference, configs_class)
+    if not trained.summary and not trained.imported:
+        raise UserError(f"run {trained.name} has not ended, there is no tested result to export")
+    if format_name in LAYOUTS:
+        _check_layout(trained, format_name)
+    if format_name == "safetensors":
+        save_weights(output, trained.model.state_dict(), metadata_of(trained))
+    elif format_name in LAYOUTS:
+        write_tensors(output, to_layout(trained.model.state_dict(), format_name))
+    else:
+        model = fold(trained.model) if folded else trained.model
+        with warnings.catch_warnings(action="ignore"):  # the exporters' own, of things that are no one's concern here
+            write_file(output, WRITERS[format_name](model, trained))
+    card = write_card(trained, output, format_name, folded)
+    print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB; model card: {card}")
+
+
+def metadata_of(trained: Trained) -> dict[str, Any]:
+    """What stands beside the tensors in a file of ours."""
+    summary = {**trained.summary, "configs": without_places(trained.configs)}
+    given = None if trained.given is None else without_places(trained.given)
+    return {"summary": summary, "data": trained.data, "given": given, "imported": trained.imported}
+
+
+def _check_request(output: Path, format_name: str, folded: bool) -> None:
+    endings = SUFFIXES[format_name]
+    if output.suffix not in endings:
+        fitting = [name for name in FORMATS if output.suffix in SUFFIXES[name]]
+        hint = f"; --format {fitting[0]} takes that" if fitting else ""
+        raise UserError(
+            f"--output {output}: expected a name that ends in {' or '.join(endings)} for {format_name}{hint}"
+        )
+    if folded and format_name not in GRAPHS:
+        raise UserError(
+            f"--fold: a folded network has no weights in the format {format_name}; give {' or '.join(GRAPHS)}"
+        )
+    if not output.absolute().parent.is_dir():
+        raise UserError(f"--output {output}: there is no folder {output.parent}")
+    if output.is_dir():
+        raise UserError(f"--output {output}: is a folder")
+    card_path(output)
+    if format_name == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
+        raise UserError("--format onnx needs the packages onnx and onnxscript: pip install '.[onnx]'")
+
+
+def _check_layout(trained: Trained, layout: str) -> None:
+    if not is_standard(trained.model):
+        raise UserError(
+            f"{trained.name}: has parts of its own, the layout {layout} is of ConvMixer's own layers; "
+            f"{', '.join(name for name in FORMATS if name not in LAYOUTS)} take any network"
+        )
+    activation, kernel_size = trained.configs["activation"], trained.configs["kernel_size"]
+    if layout == "labml" and activation != "GELU":
+        raise UserError(f"{trained.name}: its activation is {activation}, labml_nn's ConvMixer has GELU alone")
+    if layout == "labml" and kernel_size % 2 == 0:
+        raise UserError(f"{trained.name}: its kernel_size is {kernel_size}, labml_nn's ConvMixer takes odd ones alone")
+
+
+def _torch_export(model: nn.Module, trained: Trained) -> bytes:
+    """A torch.export program for batches of any size; `convmixer.json` in it holds classes, mean and deviation."""
+    with torch.no_grad():
+        program = torch.export.export(model, (_example(trained),), dynamic_shapes=ANY_BATCH)
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={"convmixer.json": json.dumps(_facts(trained))})
+    return buffer.getvalue()
+
+
+def _onnx(model: nn.Module, trained: Trained) -> bytes:
+    """An ONNX model, `images` to `logits`, for batches of any size; its metadata holds classes, mean and deviation."""
+    names = {"input_names": ["images"], "output_names": ["logits"]}
+    program = torch.onnx.export(model, (_example(trained),), **names, dynamic_shapes=ANY_BATCH, verbose=False)
+    written = program.model_proto
+    for name, value in _facts(trained).items():
+        written.metadata_props.add(key=name, value=json.dumps(value))
+    return written.SerializeToString()
+
+
+WRITERS: dict[str, Callable[[nn.Module, Trained], bytes]] = {"pt2": _torch_export, "onnx": _onnx}
+ANY_BATCH = ({0: torch.export.Dim("batch")},)
+
+
+def _example(trained: Trained) -> Tensor:
+    height, width, channels = trained.image_shape
+    return torch.zeros(2, channels, height, width)
+
+
+def _facts(trained: Trained) -> dict[str, Any]:
+    return {"classes": trained.classes, "mean": trained.mean, "std": trained.std}

@@ -1,0 +1,125 @@
+"""Begins training from weights that are there: `pretrained=FILE.safetensors`, `pretrained=timm/convmixer_768_32`.
+
+A tensor is taken over if the network has one of that name and shape; the head, if both name the same classes, and else
+it starts anew. Sizes must agree: they are not taken from the file, so that a run's configs say what it trained.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convmixer.console import one_line
+from convmixer.errors import UserError
+from convmixer.model.interchange import Weights, from_layout, sizes_of
+from convmixer.trained.opening import from_file
+
+log = logging.getLogger("convmixer")
+
+HEAD = "classification."
+SIZES = ("d_model", "n_layers", "kernel_size", "patch_size", "in_channels", "activation")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights to begin from.
+
+    Attributes:
+        name: as given.
+        weights: in our names.
+        classes: the classes' names; only their number where that is all that is known.
+    """
+
+    name: str
+    weights: Weights
+    classes: tuple[str, ...] | int
+
+
+def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Load the weights that `reference` names into `model`, which is about to be trained.
+
+    Args:
+        reference: FILE.safetensors or timm/NAME.
+        values: the keys' values that `model` was built from.
+        classes: the names of the classes that it will be trained on.
+
+    Returns:
+        One line: what was taken over, and what was not.
+
+    Raises:
+        UserError: there are no such weights, or they do not fit.
+    """
+    read = _from_timm if reference.startswith("timm/") else _from_file
+    start = read(reference, values)
+    n_classes, there = values["n_classes"], len(classes)
+    same_head = start.classes in (tuple(classes), there) and n_classes == there
+    weights = {name: tensor for name, tensor in start.weights.items() if same_head or not name.startswith(HEAD)}
+    own = model.state_dict()
+    fitting = {name: tensor for name, tensor in weights.items() if name in own and own[name].shape == tensor.shape}
+    if not fitting:
+        raise UserError(f"pretrained={start.name}: no tensor in it fits this network")
+    model.load_state_dict(fitting, strict=False)
+    return _report(start, fitting, own, None if same_head else n_classes)
+
+
+def _from_file(reference: str, sizes: Mapping[str, Any]) -> Start:
+    if not reference.endswith(".safetensors"):
+        raise UserError(f"pretrained={reference}: expected FILE.safetensors (`import` makes one) or timm/NAME")
+    trained = from_file(Path(reference))
+    _check_sizes(reference, {**trained.configs, "in_channels": trained.image_shape[2]}, sizes)
+    return Start(reference, trained.model.state_dict(), trained.classes)
+
+
+def _from_timm(reference: str, sizes: Mapping[str, Any]) -> Start:
+    try:
+        import timm
+    except ImportError:
+        raise UserError(f"pretrained={reference} needs timm: pip install timm") from None
+    name = reference.removeprefix("timm/")
+    known = timm.list_models("convmixer*")
+    if name.partition(".")[0] not in known:
+        raise UserError(f"pretrained={reference}: timm has no such ConvMixer, it has {', '.join(known)}")
+    with torch.device("meta"):  # its sizes, before anything is downloaded
+        model = timm.create_model(name)
+    theirs = sizes_of(from_layout(model.state_dict(), "timm"), reference)
+    _check_sizes(reference, theirs | {"activation": type(model.stem[1]).__name__}, sizes)
+    return Start(reference, from_layout(_downloaded(reference, name), "timm"), model.num_classes)
+
+
+def _downloaded(reference: str, name: str) -> Weights:
+    import timm
+
+    log.info("getting %s, from the hub where it is not here yet", reference)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it tells of each retry, and then raises
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # whatever the network, the hub and its cache come up with
+        raise UserError(
+            f"pretrained={reference}: timm can't get it ({one_line(error)}); "
+            "a file of it can be brought in with `import`"
+        ) from None
+
+
+def _check_sizes(reference: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    differing = [name for name in SIZES if theirs[name] != ours[name]]
+    if differing == ["in_channels"]:
+        there, here = theirs["in_channels"], ours["in_channels"]
+        raise UserError(f"pretrained={reference}: is for images of {there} channels, these have {here}")
+    if differing:
+        remedy = " ".join(f"{name}={theirs[name]}" for name in differing if name != "in_channels")
+        raise UserError(f"pretrained={reference}: the network has other sizes: give {remedy}")
+
+
+def _report(start: Start, fitting: Mapping[str, Tensor], own: Mapping[str, Tensor], new_head: int | None) -> str:
+    text = f"{start.name}: {len(fitting)} of {len(start.weights)} tensors"
+    if new_head:
+        there = start.classes if isinstance(start.classes, int) else len(start.classes)
+        text += f"; a new head for {new_head} classes, in the file it is for {there} others"
+    left = [name for name in own if name not in fitting and not (new_head and name.startswith(HEAD))]
+    if left:
+        text += f"; not in it, at their own start: {', '.join(left[:3])}" + (" ..." if len(left) > 3 else "")
+    return text

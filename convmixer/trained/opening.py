@@ -1,0 +1,175 @@
+"""Opens trained networks: of a run, or of a file of `export` or `import`; whatever is in them is checked first."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from convmixer.console import one_line
+from convmixer.errors import UserError
+from convmixer.files.untrusted import wrong_values
+from convmixer.model.interchange import sizes_of
+from convmixer.model.layers import ACTIVATIONS
+from convmixer.model.variants import conv_mixer
+from convmixer.tracking.runs import Run, run
+from convmixer.trained.network import Trained
+from convmixer.trained.weight_files import load_weights, usable
+from convmixer.training import checkpoints
+
+
+class ModelConfigs(Protocol):
+    """A `Configs` class: the little of it that is needed to build a network with parts of a script."""
+
+    def build_model(self, values: Mapping[str, Any], name: str) -> nn.Module:
+        """Build the network that was trained with these values of keys."""
+
+
+def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None) -> Trained:
+    """Load a trained network, on the CPU in evaluation mode, with its classes and how it wants its images.
+
+    >>> from convmixer import load
+    >>> trained = load("weights/small-cifar10-jpeg.safetensors")
+    >>> trained.classes[:3], trained.image_shape
+    (('airplane', 'automobile', 'bird'), (32, 32, 3))
+    >>> import torch
+    >>> images = torch.zeros(2, 32, 32, 3, dtype=torch.uint8)
+    >>> trained.model(trained.normalise(images)).shape
+    torch.Size([2, 10])
+
+    Args:
+        reference: a .safetensors file of `export` or `import`, or a run below the current folder: its uuid, the
+            beginning of it, `last` or `best`.
+        configs_class: where the network has parts of your own, the `Configs` that name them.
+
+    Raises:
+        UserError: there is no such file or run, or it is damaged.
+    """
+    if str(reference).endswith(".safetensors"):
+        return from_file(Path(reference), configs_class)
+    return from_run(run(str(reference)), configs_class)
+
+
+def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Trained:
+    """The weights that the run was tested with; of one that has not ended, the best so far."""
+    summary = source.summary
+    tested = summary.get("weights")
+    names = [tested] if tested in ("best", "last") else ["best", "last"]
+    name = next((n for n in names if source.checkpoint(n).exists()), names[-1])
+    path = source.checkpoint(name)
+    state = checkpoints.load(path)
+    with _misfits_named(f"{path}: the checkpoint and the run's configs"):
+        weights = {key: usable(tensor, f"{path}: {ascii(key)[:60]}") for key, tensor in state["model"].items()}
+        return _trained(source.uuid[:8], weights, state["data"], source.recorded, summary, source.given, configs_class)
+
+
+def from_file(path: Path, configs_class: type[ModelConfigs] | None = None) -> Trained:
+    """The weights of a file that `export` or `import` wrote."""
+    weights, metadata = load_weights(path)
+    with _misfits_named(f"{path}: tensors and metadata"):
+        data, summary = metadata["data"], metadata["summary"]
+        configs, given, imported = summary["configs"], metadata.get("given"), metadata.get("imported")
+        if not isinstance(given, dict | None) or not isinstance(imported, str | None):
+            raise ValueError("given or imported is of another type")
+        trained = _trained(path.name, weights, data, configs, summary, given, configs_class)
+    return replace(trained, imported=imported, summary={}) if imported else trained
+
+
+@contextmanager
+def _misfits_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, MemoryError) as error:
+        raise UserError(f"{what} are not those of one network: {one_line(error, 150)}") from None
+
+
+def _trained(
+    name: str,
+    weights: Mapping[str, Tensor],
+    data: dict[str, Any],
+    configs: dict[str, Any],
+    summary: dict[str, Any],
+    given: dict[str, Any] | None,
+    configs_class: type[ModelConfigs] | None,
+) -> Trained:
+    check_data(data, name)
+    _check_summary(summary, name)
+    sizes = {"n_classes": len(data["classes"]), "in_channels": data["image_shape"][2]} | {
+        key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
+    }
+    if all(configs[part] == option for part, option in BUILT_IN.items()):
+        _check_sizes(weights, configs | sizes, name)
+    model = (
+        configs_class().build_model(configs | sizes, name) if configs_class else _built_in_model(name, configs | sizes)
+    )
+    model.load_state_dict(weights)
+    return Trained(
+        name,
+        model.eval(),
+        (*data["classes"], *(f"unused {label}" for label in range(len(data["classes"]), sizes["n_classes"]))),
+        tuple(data["image_shape"]),
+        tuple(data["mean"]),
+        tuple(data["std"]),
+        configs,
+        summary,
+        data,
+        given,
+    )
+
+
+def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name: str) -> None:
+    """Before a network is built: anyone can write down sizes that fill all memory."""
+    for key, size in sizes_of(weights, name).items():
+        if configs[key] != size:
+            raise UserError(f"{name}: {key} is {str(configs[key])[:40]} in its configs, {size} in its weights")
+    if configs["activation"] not in ACTIVATIONS:
+        raise UserError(
+            f"{name}: its activation is {str(configs['activation'])[:40]}, expected {', '.join(ACTIVATIONS)}"
+        )
+
+
+def check_data(data: Any, name: str) -> None:
+    """Raise UserError where what was recorded of the images of a training is nothing that can be."""
+    classes, shape, mean, std = (data[key] for key in ("classes", "image_shape", "mean", "std"))
+    is_right = (
+        isinstance(classes, list)
+        and all(isinstance(text, str) for text in classes)
+        and isinstance(data.get("name", ""), str)
+        and isinstance(data.get("train_images", 0), int)
+        and [type(side) for side in shape] == [int] * 3
+        and all(0 < side <= LARGEST_SIDE for side in shape)
+        and len(mean) == len(std) == shape[2]
+        and all(isinstance(x, int | float) and 0 <= x <= 1 for x in (*mean, *std))
+    )
+    if not is_right:
+        raise UserError(f"{name}: classes, image_shape, mean or std are not those of images")
+
+
+# What a model card and the tables take from a summary, with how it ended.
+SUMMARY_TYPES = {
+    **dict.fromkeys(("name", "data", "recipe", "weights", "device", "precision"), str),
+    **dict.fromkeys(("accuracy.test", "accuracy.valid", "epochs", "seconds"), int | float),
+    **dict.fromkeys(("test_images", "parameters", "steps", "images"), int),
+    **dict.fromkeys(("versions", "configs"), dict),
+}
+
+
+def _check_summary(summary: Any, name: str) -> None:
+    wrong = wrong_values(summary, SUMMARY_TYPES)
+    if wrong:
+        raise UserError(f"{name}: {wrong[0]} of its summary is of another type")
+
+
+LARGEST_SIDE = 4096  # pixels
+BUILT_IN = {"model": "conv_mixer", "layer": "conv_mixer_layer"}
+NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")
+
+
+def _built_in_model(name: str, configs: Mapping[str, Any]) -> nn.Module:
+    """Without labml, which notebooks and libraries do better without."""
+    for part, option in BUILT_IN.items():
+        if configs[part] != option:
+            raise UserError(f"{name}: its {part} is {configs[part]}, of a script: give that script's Configs")
+    return conv_mixer(**{key: configs[key] for key in NUMBERS})

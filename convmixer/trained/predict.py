@@ -1,0 +1,152 @@
+"""Classes of image files, one or a folder of 10,000, written as a table, CSV or JSON lines: the command `predict`."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from PIL import UnidentifiedImageError
+from rich.console import Console
+from rich.progress import Progress
+
+from convmixer.console import printable
+from convmixer.data.image_files import open_image
+from convmixer.errors import SomeFailed, UserError
+from convmixer.files.atomic import written_whole
+from convmixer.trained.classifier import Classifier
+from convmixer.trained.network import Trained
+from convmixer.trained.prediction_formats import FORMATS
+from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
+
+CHANGEABLE = ("device", "precision", "valid_batch_size")
+
+log = logging.getLogger("convmixer")
+
+
+def predict_files(
+    trained: Trained,
+    paths: Sequence[str],
+    form: str | None = None,
+    top: int = 3,
+    output: Path | None = None,
+    values: Mapping[str, Any] | None = None,
+) -> None:
+    """Classify image files and write what came out.
+
+    Args:
+        paths: files, folders or `-`.
+        form: table, csv or jsonl; None: as the name of `output` ends, else a table on a terminal and CSV elsewhere.
+        top: how many classes to name for each image.
+        output: the file to write; None: standard output.
+        values: other values for the keys in `CHANGEABLE` than in training.
+
+    Raises:
+        UserError: no such file or folder.
+        SomeFailed: all was done, but some of the files were broken.
+    """
+    values = values or {}
+    classifier = Classifier(trained, values.get("device", "auto"), values.get("precision"))
+    images = _images(paths)
+    predictions = predict(classifier, images, values.get("valid_batch_size", trained.configs["valid_batch_size"]))
+    count = _Count(len(images), to_terminal=output is None and sys.stdout.isatty())
+    with _opened(output) as out, count:
+        write = FORMATS[form or _form(output)]
+        write(count.through(predictions), trained.classes, min(top, len(trained.classes)), out)
+    count.report()
+
+
+def _form(output: Path | None) -> str:
+    ending = output.suffix.lstrip(".").lower() if output else ""
+    if ending in FORMATS:
+        return ending
+    return "table" if output is None and sys.stdout.isatty() else "csv"
+
+
+def _images(paths: Sequence[str]) -> list[str | bytes]:
+    if not paths:
+        raise UserError("command line: there are no files, expected files, folders or - (standard input)")
+    if STDIN not in paths:
+        return find_images(paths)
+    if len(paths) > 1:
+        raise UserError("command line: - (standard input) goes with no other files")
+    return _from_stdin(sys.stdin.buffer.read(MAX_BYTES + 1))
+
+
+def _from_stdin(data: bytes) -> list[str | bytes]:
+    """One image, or a list of paths, one on each line."""
+    if len(data) > MAX_BYTES:
+        raise UserError(f"standard input: more than {MAX_BYTES // 2**20} MiB")
+    if not data.strip():
+        raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
+    try:
+        open_image(data).close()
+        return [data]
+    except UnidentifiedImageError:
+        pass
+    except Exception:  # it is an image, though a broken one: said where it is decoded
+        return [data]
+    if b"\0" in data:
+        raise UserError("standard input is neither an image nor a list of paths, one on each line")
+    return [line for line in os.fsdecode(data).splitlines() if line]
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[TextIO]:
+    """Where names of files come out as the bytes that they are."""
+    try:
+        if output is None:
+            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with written_whole(output, encoding="utf-8", errors="surrogateescape", newline="") as out:
+                yield out
+    except BrokenPipeError:  # whoever read it has enough
+        raise
+    except OSError as error:
+        raise UserError(f"{output or 'standard output'}: can't be written: {error.strerror}") from None
+
+
+class _Count:
+    """How many images are done, how many of them failed, and in which time: shown on standard error."""
+
+    def __init__(self, total: int, to_terminal: bool) -> None:
+        console = Console(stderr=True)
+        # Where the predictions themselves come to the terminal, they show how far it is.
+        self._bar = Progress(
+            console=console, transient=True, redirect_stdout=False, disable=to_terminal or not console.is_terminal
+        )
+        self._task = self._bar.add_task("predicting", total=total)
+        self._done = self._failed = 0
+        self._started = time.perf_counter()
+
+    def __enter__(self) -> None:
+        self._bar.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def through(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
+        """The predictions as they are; those that failed are also reported."""
+        for prediction in predictions:
+            if prediction.error is not None:
+                self._failed += 1
+                log.warning("%s %s", printable(prediction.file), prediction.error)
+            yield prediction
+            self._done += 1
+            self._bar.advance(self._task)
+
+    def report(self) -> None:
+        """The last line.
+
+        Raises:
+            SomeFailed: some did.
+        """
+        seconds = time.perf_counter() - self._started
+        print(f"{self._done:,} images in {seconds:.1f} s: {self._done / seconds:,.0f} images/s", file=sys.stderr)
+        if self._failed:
+            raise SomeFailed(f"{self._failed:,} of {self._done:,} images could not be read")

@@ -1,0 +1,136 @@
+"""Classes for image files: found, decoded in threads, and classified batch by batch, as many as there are."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from convmixer.data.image_files import check_channels, read_image, ready_for_threads, what_is_wrong
+from convmixer.data.trees import EXTENSIONS
+from convmixer.errors import UserError
+from convmixer.trained.classifier import Classifier
+
+MAX_BYTES = 2**28  # of one file; what is larger is no photograph
+STDIN = "-"
+
+T, S = TypeVar("T"), TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network makes of one image file: probabilities or, of a file that is broken, an error.
+
+    Attributes:
+        file: its path, `-` for standard input.
+        probabilities: float64 `[classes]`.
+        error: in words that follow the file's name.
+    """
+
+    file: str
+    probabilities: Tensor | None = None
+    error: str | None = None
+
+    def top(self, k: int) -> list[tuple[int, float]]:
+        """The `k` most probable classes with their probabilities, the most probable first."""
+        values, classes = self.probabilities.topk(min(k, len(self.probabilities)))
+        return list(zip(classes.tolist(), values.tolist(), strict=True))
+
+
+def find_images(paths: Iterable[str]) -> list[str]:
+    """Every file named in `paths`, and the images in every folder named there, at any depth, in order of their names.
+
+    In folders hidden files and folders are passed over, and files of other kinds than `trees.EXTENSIONS`.
+
+    Raises:
+        UserError: a path that does not exist, a folder that can't be read, or one without images.
+    """
+    files = []
+    for path in paths:
+        if not os.path.isdir(path):
+            if not os.path.exists(path):
+                raise UserError(f"{path}: no such file or folder")
+            files.append(path)
+            continue
+        found = sorted(_images_below(path))
+        if not found:
+            raise UserError(f"{path} holds no images ({' '.join(kind[1:] for kind in EXTENSIONS)})")
+        files += found
+    return files
+
+
+def _images_below(folder: str) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}")
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+                yield os.path.join(place, name)
+
+
+def predict(classifier: Classifier, images: Iterable[str | bytes], batch_size: int) -> Iterator[Prediction]:
+    """A prediction for each image, in their order; one that is broken gets an error and the rest goes on.
+
+    No more than two batches are in memory, however many images there are.
+
+    Args:
+        images: paths of image files, or the bytes of one, which is then called `-`.
+
+    Raises:
+        UserError: the network takes images of channels that files don't have.
+    """
+    height, width, channels = classifier.trained.image_shape
+    check_channels(channels)
+
+    def decode(image: str | bytes) -> tuple[str, NDArray[np.uint8] | str]:
+        name = STDIN if isinstance(image, bytes) else image
+        try:
+            data = image if isinstance(image, bytes) else _read(image)
+            return name, read_image(data, (height, width), channels)
+        except Exception as problem:  # a decoder given broken bytes may raise anything at all
+            return name, what_is_wrong(problem)
+
+    with ready_for_threads(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        decoded = _map_ahead(pool, decode, images, batch_size)
+        while batch := list(islice(decoded, batch_size)):
+            yield from _classify(classifier, batch)
+
+
+def _read(file: str) -> bytes:
+    with open(file, "rb") as opened:  # perhaps a pipe, of unknown length
+        data = opened.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UserError(f"more than {MAX_BYTES // 2**20} MiB")
+    return data
+
+
+def _map_ahead(pool: Executor, function: Callable[[T], S], items: Iterable[T], ahead: int) -> Iterator[S]:
+    """`pool.map` that begins no more than `ahead` items before they are taken."""
+    items = iter(items)
+    begun = deque(pool.submit(function, item) for item in islice(items, ahead))
+    while begun:
+        yield begun.popleft().result()
+        begun.extend(pool.submit(function, item) for item in islice(items, 1))
+
+
+def _classify(classifier: Classifier, batch: list[tuple[str, NDArray[np.uint8] | str]]) -> Iterator[Prediction]:
+    images = [image for _, image in batch if isinstance(image, np.ndarray)]
+    probabilities = iter(_probabilities(classifier, np.stack(images)) if images else ())
+    for name, image in batch:
+        if isinstance(image, str):
+            yield Prediction(name, error=image)
+        else:
+            yield Prediction(name, next(probabilities))
+
+
+def _probabilities(classifier: Classifier, images: NDArray[np.uint8]) -> Tensor:
+    return classifier.logits(torch.from_numpy(images)).double().softmax(1)

@@ -1,0 +1,161 @@
+"""Weights as files that run no code when read: ours, which hold what is needed to use them, and other people's."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from convmixer.console import one_line
+from convmixer.errors import UserError
+from convmixer.files.atomic import write_atomically
+from convmixer.files.pickles import NotPlain, holds_its_numbers, load_plain
+from convmixer.files.untrusted import parse_json, read_bytes
+
+METADATA = "convmixer"
+SHA256 = "sha256"
+PICKLES = (".pt", ".pth", ".bin")
+# What a training script may wrap a state dict in, and put before its names.
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+PREFIXES = ("module.", "_orig_mod.")
+MOST_BYTES = 2**34
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """Write a state dict as .safetensors, with plain values and the SHA-256 of all of it.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    metadata = {**metadata, SHA256: _digest(weights, metadata)}
+    write_tensors(path, weights, {METADATA: json.dumps(metadata)})
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """A state dict and what stands beside it.
+
+    Raises:
+        UserError: there is no such file, it is damaged, or it was not written by `save_weights`.
+    """
+    weights, texts = _read_safetensors(path)
+    try:
+        metadata = parse_json(texts.get(METADATA, "null"))
+    except ValueError:
+        raise UserError(f"{path}: its {METADATA!r} metadata is no JSON, the file is damaged") from None
+    if not isinstance(metadata, dict):
+        raise UserError(
+            f"{path}: has no {METADATA!r} metadata, expected a file that `export` wrote; `import` makes one of others"
+        )
+    digest = metadata.pop(SHA256, None)
+    if digest not in (None, _digest(weights, metadata)):  # files of version 0.1 have none
+        raise UserError(f"{path}: the file is damaged (its SHA-256 does not match)")
+    return weights, metadata
+
+
+def write_tensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a state dict: .safetensors, or a `torch.save` file for the endings in `PICKLES`.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+    if path.suffix in PICKLES:
+        buffer = io.BytesIO()
+        torch.save(tensors, buffer)
+        content = buffer.getvalue()
+    else:
+        content = safetensors.torch.save(tensors, metadata or {"format": "pt"})
+    write_file(path, content)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A stranger's state dict, from .safetensors or a `torch.save` file; no code in it is run.
+
+    What training scripts wrap it in, and `DataParallel` and `torch.compile` put before its names, is taken off.
+
+    Raises:
+        UserError: the file can't be read, or holds something else than usable tensors.
+    """
+    if path.suffix == ".safetensors":
+        weights, _ = _read_safetensors(path)
+    elif path.suffix in PICKLES:
+        weights = _unwrapped(_read_pickle(path), path)
+    else:
+        raise UserError(f"{path}: expected a name that ends in .safetensors, {', '.join(PICKLES)}")
+    return {_without_prefixes(name): usable(tensor, f"{path}: {ascii(name)[:60]}") for name, tensor in weights.items()}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if path.exists() and not path.is_file():  # a FIFO would be waited for
+        raise UserError(f"{path}: can't be read: is no ordinary file")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except Exception as error:  # types of numbers that torch does not know, beside damage
+        raise UserError(f"{path}: can't be read: {one_line(error)}") from None
+
+
+def _read_pickle(path: Path) -> Any:
+    content = read_bytes(path, MOST_BYTES)
+    try:
+        return load_plain(content)
+    except NotPlain:
+        raise UserError(
+            f"{path}: is damaged, or holds more than tensors and plain values: what could be code is not read"
+        ) from None
+
+
+def _unwrapped(content: Any, path: Path) -> dict[str, Any]:
+    if isinstance(content, dict):
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise UserError(f"{path}: holds a {type(content).__name__}, expected a state dict (names and tensors)")
+    return content
+
+
+def _without_prefixes(name: str) -> str:
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    return name
+
+
+def usable(tensor: Any, where: str) -> Tensor:
+    """The tensor as weights are kept: floating point ones in float32."""
+    if not isinstance(tensor, Tensor):
+        raise UserError(f"{where} is a {type(tensor).__name__}, expected a tensor")
+    if not holds_its_numbers(tensor):
+        raise UserError(f"{where} is no ordinary tensor: expected one that holds all its numbers")
+    if tensor.is_complex():
+        raise UserError(f"{where} is of complex numbers")
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+        if not tensor.isfinite().all():
+            raise UserError(f"{where} holds numbers that are not finite")
+    return tensor.detach().contiguous()
+
+
+def _digest(weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    """SHA-256 over the plain values, and the tensors' names, types, shapes and numbers, whatever their order."""
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    for name, tensor in sorted(weights.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,322 @@
+"""`python experiment.py ...` as a process: what a run leaves, and that it can always be gone on with."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import pytest
+import torch
+import yaml
+from conftest import EXPERIMENT, metrics_saved, wait_for
+from run_folders import assert_same_result, only_run, weights
+
+from convmixer.tracking.runs import Run, all_runs, run
+
+
+def test_a_run_is_trained_tracked_checkpointed_and_tested(command, tiny_run_overrides, tmp_path) -> None:
+    output = command(*tiny_run_overrides, "comment=first try").stdout
+    trained = only_run(tmp_path)
+
+    assert re.search(r"^test accuracy +\d+\.\d\d% of 60 images of tiny", output, re.MULTILINE)
+    assert len(re.findall(r"^epoch ", output, re.MULTILINE)) == 3
+    assert (trained.folder / "console.log").read_text() in output
+
+    assert trained.status == "completed"
+    assert trained.info["name"] == "tiny-small" and trained.info["comment"] == "first try"
+    names = {"loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "optim.lr", "time.images_per_second"}
+    assert names <= set(trained.metrics.columns)
+    assert trained.metrics.index[-1] == 3 * 210  # training images seen
+
+    summary = trained.summary
+    assert summary["data"] == "tiny" and summary["epochs"] == 3
+    assert summary["accuracy.test"] > 0.6
+    assert summary["configs"]["d_model"] == 8 and summary["configs"]["n_classes"] == 3
+    assert (trained.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_real_photographs_are_learned(command, cifar_zip, tmp_path) -> None:
+    """A hundred CIFAR-10 training images of each class, from a .zip: well above chance within seconds."""
+    with zipfile.ZipFile(cifar_zip) as whole, zipfile.ZipFile(tmp_path / "some.zip", "w") as some:
+        for name in whole.namelist():
+            if re.search(r"(train/.*/00\d\d|test/.*/000\d)\.jpg$", name):
+                some.writestr(name, whole.read(name))
+    command("data.dataset=images", "data.path=some.zip", "data.validation=100", "d_model=32", "n_layers=4", "epochs=12")
+    summary = only_run(tmp_path).summary
+    assert summary["data"] == "some"
+    assert summary["accuracy.valid"] > 0.2
+
+
+def test_the_process_ends_at_once(start, tiny_run_overrides, tmp_path) -> None:
+    """With no dashboard configured, labml has nothing to wait for."""
+    process = start(*tiny_run_overrides)
+    wait_for(lambda: any((tmp_path / "logs").glob("*/*/summary.json")), process)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+@pytest.mark.slow
+def test_a_compiled_run_learns_too(command, tiny_run_overrides, tmp_path) -> None:
+    command(*tiny_run_overrides, "compile=true")
+    assert only_run(tmp_path).summary["accuracy.test"] > 0.6
+
+
+def test_labml_records_what_was_given_what_was_default_and_which_are_hyperparameters(
+    command, tiny_run_overrides, tmp_path
+) -> None:
+    command(*tiny_run_overrides)
+    trained = only_run(tmp_path)
+    configs = yaml.safe_load((trained.folder / "configs.yaml").read_text())
+    assert configs["d_model"]["value"] == 8
+    assert configs["d_model"]["is_explicitly_specified"] and configs["d_model"]["is_hyperparam"]
+    assert configs["optimizer.learning_rate"]["value"] == 0.01
+    assert not configs["optimizer.learning_rate"]["is_explicitly_specified"]
+    assert configs["schedule"]["value"] == "cosine" and configs["schedule"]["options"]
+    assert not configs["device"]["is_hyperparam"]
+    given = dict(pair.split("=") for pair in tiny_run_overrides)
+    assert trained.given.keys() == given.keys()
+
+
+def test_piped_output_is_plain_and_quiet_is_silent(command, tiny_run_overrides) -> None:
+    output = command(*tiny_run_overrides)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", output.stdout + output.stderr)
+    quiet = command(*tiny_run_overrides, "--quiet")
+    assert quiet.stdout == "" and quiet.stderr == ""
+
+
+def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
+    master, slave = pty.openpty()
+    command = [sys.executable, str(EXPERIMENT), *long_run_overrides]
+    wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
+    process = subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=slave, stderr=slave, close_fds=True)
+    os.close(slave)
+    seen = b""
+    while chunk := _read(master):
+        seen += chunk
+    assert process.wait() == 0
+    assert "━".encode() in seen and b"test accuracy" in seen
+    assert re.search(rb"epoch \d+/150  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # the other end was closed
+        return b""
+
+
+def test_the_same_command_twice_gives_the_same_bits(command, tiny_run_overrides, tmp_path) -> None:
+    command(*tiny_run_overrides)
+    command(*tiny_run_overrides)
+    first, second = all_runs(tmp_path / "logs")
+    assert_same_result(first, second)
+    command(*tiny_run_overrides, "seed=1")
+    other = weights(run("last", tmp_path / "logs"))
+    assert not torch.equal(other["patch_emb.conv.weight"], weights(first)["patch_emb.conv.weight"])
+
+
+@pytest.fixture(scope="module")
+def long_run_overrides(tiny_run_overrides) -> list[str]:
+    """Overrides under which there is time to stop a run."""
+    return [o for o in tiny_run_overrides if not o.startswith(("epochs", "train_batch_size"))] + [
+        "epochs=150",
+        "train_batch_size=16",
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(long_run_overrides, tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    command = [sys.executable, str(EXPERIMENT), *long_run_overrides, "--quiet"]
+    subprocess.run(command, cwd=folder, check=True)
+    return only_run(folder)
+
+
+@pytest.mark.xdist_group("stopped")  # one worker, which trains the uninterrupted run once
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
+    number, start, command, uninterrupted, long_run_overrides, tmp_path
+) -> None:
+    process = start(*long_run_overrides)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 25, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+
+    stopped = only_run(tmp_path)
+    assert not stopped.summary
+    if number == signal.SIGKILL:
+        assert process.returncode == -9 and stopped.status == "killed"
+    else:
+        assert process.returncode == 128 + number and stopped.status == "interrupted"
+        assert errors.startswith("interrupted: ") and errors.count("\n") == 1
+        assert f"experiment.py resume {stopped.uuid}" in errors
+
+    command("resume", "last", "valid_batch_size=30")
+    resumed = only_run(tmp_path)
+    assert resumed.status == "completed"
+    assert_same_result(resumed, uninterrupted)
+    assert "has ended" in command("resume", "last", status=2).stderr
+
+
+def test_resume_refuses_what_would_change_the_result(start, command, long_run_overrides, tmp_path) -> None:
+    endless = [*long_run_overrides[:-2], "epochs=5000", "train_batch_size=120"]
+    process = start(*endless)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 15, process)
+    second = command("resume", "last", status=2)
+    assert "another process" in second.stderr
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert "d_model can't be changed" in command("resume", "last", "d_model=16", status=2).stderr
+    assert "unknown key" in command("resume", "last", "d_modle=16", status=2).stderr
+    assert "there is no run" in command("resume", "fffff", status=2).stderr
+
+
+def test_killed_after_its_summary_a_run_is_completed(start, command, tiny_run_overrides, tmp_path) -> None:
+    """labml notes the end last, after the curves are drawn; all that counts was done by then."""
+    process = start(*tiny_run_overrides)
+    wait_for(lambda: any((tmp_path / "logs").glob("*/*/summary.json")), process)
+    process.kill()
+    process.communicate()
+    assert only_run(tmp_path).status == "completed"
+    assert "completed" in command("runs").stdout
+    assert "has ended" in command("resume", "last", status=2).stderr
+
+
+def test_points_are_on_disk_when_they_are_saved(start, long_run_overrides, tmp_path) -> None:
+    """Nothing is kept back in memory: while it trains, the log is seconds behind at most, and its lines are whole."""
+    process = start(*long_run_overrides)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    (log,) = (tmp_path / "logs").glob("*/*/log.jsonl")
+    assert time.time() - json.loads(log.read_text().splitlines()[-1])["time"] < 5
+    assert only_run(tmp_path).status == "running"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(command, long_run_overrides, tmp_path) -> None:
+    hot = ("optimizer.optimizer=SGD", "optimizer.learning_rate=100", "gradient_clip=none", "schedule=constant")
+    ended = command(*long_run_overrides, *hot, status=1)
+    assert re.search(r"error: (the loss|a weight) became (nan|inf).* resume [0-9a-f]{32} on_nan=rewind$", ended.stderr)
+    assert ended.stderr.count("\n") == 1
+    crashed = only_run(tmp_path)
+    assert crashed.status == "crashed" and not crashed.summary
+    for name in ("last", "best"):
+        file = crashed.checkpoint(name)
+        if file.exists():
+            assert all(t.isfinite().all() for t in weights(crashed, name).values())
+
+
+def test_minutes_are_measured_into_steps_and_recorded(command, tiny_run_overrides, tmp_path) -> None:
+    overrides = [o for o in tiny_run_overrides if not o.startswith("epochs")]
+    command(*overrides, "minutes=0.05")
+    timed = only_run(tmp_path)
+    assert timed.recorded["steps"] == timed.summary["steps"] > 1
+    assert 0.3 < timed.summary["seconds"] < 30
+    command(*overrides, f"steps={timed.summary['steps']}")
+    assert_same_result(run("last", tmp_path / "logs"), timed)
+
+
+def test_seeds_train_a_run_each(command, tiny_run_overrides, tmp_path) -> None:
+    output = command(*tiny_run_overrides, "seeds=2", "seed=5").stdout
+    accuracies = [r.summary["accuracy.test"] for r in all_runs(tmp_path / "logs")]
+    assert [r.configs["seed"] for r in all_runs(tmp_path / "logs")] == [5, 6]
+    mean = sum(accuracies) / 2
+    assert f"test accuracy over 2 seeds: {mean:.2%}" in output
+
+
+def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_overrides, tmp_path) -> None:
+    process = start(*long_run_overrides, "seeds=2")
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    stopped = only_run(tmp_path)
+    assert process.returncode == 143 and stopped.status == "interrupted"
+    assert f"resume {stopped.uuid}" in errors and stopped.checkpoint("last").exists()
+
+
+def test_evaluate_measures_the_same_accuracy_again(command, tiny_run_overrides, tiny, tmp_path) -> None:
+    command(*tiny_run_overrides)
+    accuracy = f"test accuracy {only_run(tmp_path).summary['accuracy.test']:.2%} of 60 images of tiny"
+    assert accuracy in command("evaluate", "last").stdout
+    assert accuracy in command("evaluate", "best").stdout
+    command("export", "last", "--output", "weights.safetensors")
+    assert "| test accuracy |" in (tmp_path / "weights.md").read_text()
+    data = ("data.dataset=images", f"data.path={tiny}")
+    assert accuracy in command("evaluate", "weights.safetensors", *data).stdout
+    assert "was trained on" in command("evaluate", "last", "data.dataset=shapes", status=2).stderr
+
+
+def test_runs_are_listed(command, tiny_run_overrides) -> None:
+    assert "there are no runs" in command("runs").stdout
+    command(*tiny_run_overrides)
+    line = command("runs").stdout.splitlines()[1]
+    assert "tiny-small" in line and "completed" in line and "d_model=8" in line
+
+
+def test_check_overfits_one_batch_or_says_why_not(command, tiny_run_overrides) -> None:
+    learned = command("check", *tiny_run_overrides).stdout
+    assert re.search(r"^ok: one batch of 32 images is learned after \d+ updates", learned, re.MULTILINE)
+    ended = command(
+        "check",
+        *tiny_run_overrides,
+        *(f"optimizer.{name}=1e-9" for name in ("learning_rate", "muon_learning_rate")),
+        status=1,
+    )
+    assert "it does not fall" in ended.stderr
+
+
+def test_without_validation_best_is_last(command, tiny_run_overrides, tmp_path) -> None:
+    overrides = [o for o in tiny_run_overrides if not o.startswith("data.validation")]
+    command(*overrides, "data.validation=0")
+    trained = only_run(tmp_path)
+    assert trained.summary["weights"] == "last" and "accuracy.valid" not in trained.summary
+    assert trained.metrics.index[-1] == 3 * 240
+    assert not trained.checkpoint("best").exists()
+
+
+def test_cifar10_that_cannot_be_had_becomes_shapes_with_a_banner(command, tmp_path) -> None:
+    """`auto`, with no way to the internet: here a proxy that refuses."""
+    offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
+    started = time.monotonic()
+    output = command("d_model=8", "n_layers=1", "steps=2", **offline).stdout
+    assert time.monotonic() - started < 60
+    assert "CIFAR-10" in output and "shapes" in output.split("run  ")[0]
+    assert only_run(tmp_path).info["name"] == "shapes-small"
+    assert only_run(tmp_path).summary["data"] == "shapes"
+    refused = command("data.dataset=cifar10", "steps=2", status=2, **offline)
+    assert refused.stderr.count("\n") == 1 and "data.dataset=shapes" in refused.stderr
+    torchrun = command("steps=2", status=2, TORCHELASTIC_RUN_ID="x", **offline)
+    assert "data.dataset=shapes" in torchrun.stderr
+
+
+def test_a_logs_folder_that_cannot_be_written_is_said_in_one_line(command, tiny_run_overrides, tmp_path) -> None:
+    (tmp_path / "logs").write_text("a file in its place")
+    ended = command(*tiny_run_overrides, status=2)
+    assert "logs" in ended.stderr and ended.stderr.count("\n") == 1
+
+
+def test_plain_labml_runs_the_same_configs(tmp_path, tiny_run_overrides) -> None:
+    """As any labml experiment: create, configs, start, run."""
+    values = {key: _typed(text) for key, text in (o.split("=") for o in tiny_run_overrides)}
+    (tmp_path / ".labml.yaml").write_text("")
+    (tmp_path / "plain.py").write_text(
+        f"import sys; sys.path.insert(0, {str(EXPERIMENT.parent)!r})\n"
+        "from labml import experiment\n"
+        "from convmixer.configs.schema import Configs\n"
+        "experiment.create(name='plain', writers={'screen'})\n"
+        "conf = Configs()\n"
+        f"experiment.configs(conf, {values!r})\n"
+        "with experiment.start():\n"
+        "    conf.run()\n"
+    )
+    subprocess.run([sys.executable, "plain.py"], cwd=tmp_path, check=True, timeout=120)
+    trained = only_run(tmp_path)
+    assert trained.info["name"] == "plain" and trained.status == "completed"
+    assert trained.summary["accuracy.test"] > 0.6
+
+
+def _typed(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
