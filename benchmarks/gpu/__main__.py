@@ -44,8 +44,8 @@ def kernel_stages(folder: Path, device: Any, commit: str, is_tiny: bool) -> list
         return [
             Stage("machine", 60, partial(machine.measure, folder, device, commit, 2**16, 64)),
             Stage("correctness", 60, checks),
-            Stage("operations", 60, times),
             Stage("steps", 60, partial(steps.measure, folder, device, plan, 0.01)),
+            Stage("operations", 60, times),
         ]
     return [
         Stage("machine", 20, partial(machine.measure, folder, device, commit, 2**28, 8192)),

@@ -15,8 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from benchmarks.gpu.ceilings import Network
 from benchmarks.gpu.stages import Table
 from benchmarks.gpu.steps import WAYS, make_step
-from convmixer.model.kernels import choose_path, depthwise, depthwise_conv2d, depthwise_conv2d_reference, pointwise
+from convmixer.model.kernels import choose_path, depthwise, depthwise_conv2d, pointwise
 from convmixer.model.layers import ConvMixerLayer
+from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 Shape = tuple[int, int, int, int, int]  # batch, channels, height, width, kernel

@@ -14,7 +14,7 @@ from benchmarks.gpu.machine import milliseconds, rates
 from benchmarks.gpu.operations import cudnn_search
 from benchmarks.gpu.stages import Table
 from convmixer.model.kernels import choose_path
-from convmixer.model.layers import conv_mixer
+from convmixer.model.variants import conv_mixer
 from convmixer.training.compiling import compiled
 from convmixer.training.optimizers import MuonAndAdamW, hidden_matrices, learning_rates_on, parameter_groups
 

@@ -79,7 +79,7 @@ def train(folder: Path, run: str, seed: int, given: dict[str, Any]) -> float:
     trainer = experiment.trainer
     trainer.fit(Follower(Table(folder / "epochs.csv", Epoch), run, seed))
     test = experiment.batches(experiment.dataset.test)
-    _, accuracy = evaluate(trainer.evaluated_model, test, trainer.autocast())[:2]
+    accuracy = evaluate(trainer.evaluated_model, test, trainer.autocast())["accuracy"]
     rate, epochs = trainer.images / trainer.seconds, trainer.images / trainer.train.n_images
     settings = " ".join(f"{name}={value}" for name, value in given.items() if name != "data.path")
     numbers = (epochs, trainer.seconds, trainer.warm_up_seconds, rate, accuracy)

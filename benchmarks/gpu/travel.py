@@ -9,21 +9,19 @@ PROJECT = Path(__file__).resolve().parents[2]
 FOLDER = PROJECT / ".gpu"
 WHEELS = ("labml==0.5.3", "labml-helpers==0.4.89", "platformdirs")  # what a machine with PyTorch lacks
 MOST_BYTES = 64 * 2**20  # that travel with one run
-SCRIPTS = {
-    "kernels": """python3 .gpu/images/unpack.py /dev/shm/cifar10 1 >/dev/null &
-python3 -m benchmarks.gpu kernels --out "$OUT" --commit {commit} --seconds "${{SECONDS_LEFT:-220}}"
-wait
-""",
-    "training": """python3 .gpu/images/unpack.py /dev/shm/cifar10 2 >/dev/null
-python3 -m benchmarks.gpu training --out "$OUT" --commit {commit} --seconds "${{SECONDS_LEFT:-400}}" \\
-    --data /dev/shm/cifar10 --kernels "${{KERNELS:-auto}}"
-""",
-}
 PART = {"kernels": 1, "training": 2}
-START = """#!/bin/bash
-# Made by `python -m benchmarks.gpu pack`. Run it in the root of the checkout, with OUT naming a folder for the results.
-[ -d /tmp/site ] || python3 -m pip install -q --no-index --no-deps --no-compile --target /tmp/site .gpu/wheels/*.whl
-export PYTHONPATH=/tmp/site:$PWD PYTHONUNBUFFERED=1
+SCRIPT = """#!/bin/bash
+# Made by `python -m benchmarks.gpu pack {run}`, of commit {commit}; run it in the root of the checkout. OUT is a folder
+# for the results, SITE and IMAGES are folders that the next run finds again, SECONDS_LEFT is what all stages may take.
+set -eu
+site=${{SITE:-/tmp/site}} images=${{IMAGES:-/dev/shm/cifar10}}
+[ -d "$site" ] || python3 -m pip install -q --no-index --no-deps --no-compile --target "$site" .gpu/wheels/*.whl
+export PYTHONPATH=$site:$PWD PYTHONUNBUFFERED=1
+python3 .gpu/images/unpack.py "$images" {part} >/dev/null {background}
+python3 -m benchmarks.gpu {run} --out "$OUT" --commit {commit} --data "$images" --kernels "${{KERNELS:-auto}}" \\
+    --seconds "${{SECONDS_LEFT:-{seconds}}}" "$@" || failed=1
+wait
+exit ${{failed:-0}}
 """
 
 
@@ -44,7 +42,8 @@ def pack(run: str, images: Path) -> int:
     for name in ("unpack.py", f"part{PART[run]}.pack"):
         shutil.copyfile(images / name, FOLDER / "images" / name)
     commit = _git("describe", "--always", "--dirty").strip()
-    (FOLDER / "run").write_text(START + SCRIPTS[run].format(commit=commit))
+    told = {"kernels": {"background": "&", "seconds": 220}, "training": {"background": "", "seconds": 400}}[run]
+    (FOLDER / "run").write_text(SCRIPT.format(run=run, commit=commit, part=PART[run], **told))
     size = travelling_bytes()
     if size > MOST_BYTES:
         raise ValueError(f"{size / 2**20:.1f} MiB would travel, more than {MOST_BYTES / 2**20:.0f}")
