@@ -128,7 +128,7 @@ def updates(device: torch.device, network: Network, batch: int, way: str, agains
     losses = []
     for name in (against, way):
         step = make_step(network, batch, WAYS[name], device)
-        made = 4 if WAYS[name].graph else 0  # to record it
+        made = 3 if WAYS[name].graph else 0  # to record it
         losses.append([step().item() for _ in range(20 - made)][-1])
     yield f"{way} against {against}, {network.name}", abs(losses[1] - losses[0]) / losses[0], 0.05
 

@@ -116,6 +116,7 @@ def measure(folder: Path, device: torch.device, plan: list[tuple[Network, int, l
         for way in (WAYS[name] for name in names):
             took, problem = float("nan"), ""
             if device.type == "cuda":
+                torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats()
             try:
                 with cudnn_search(way.searched):
