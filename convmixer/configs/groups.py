@@ -18,8 +18,10 @@ from convmixer.data.datasets import Dataset
 class DataConfigs(BaseConfigs):
     """Where images come from."""
 
-    dataset: Annotated[Dataset, Knob("auto: CIFAR-10, or shapes where it can't be had")] = "auto"
-    path: Annotated[str | None, Knob("images tree or .zip; folder of CIFAR's archive")] = None
+    dataset: Annotated[
+        Dataset, Knob("auto: CIFAR-10, or shapes if no source has it; images if data.path is a tree")
+    ] = "auto"
+    path: Annotated[str | None, Knob("an image tree or .zip; a folder with CIFAR's files")] = None
     image_size: Annotated[int | None, Knob("resize images to this side", low=4, high=1024)] = None
     validation: Annotated[int, Knob("training images held out; 0: best is last", low=0)] = 5000
     resident: Annotated[bool | None, Knob("on the training device; none: if they fit, else from disk")] = None

@@ -1,1 +1,1 @@
-"""Files that come whole or not at all, and files that strangers wrote."""
+"""Files that come whole or not at all, files that strangers wrote, and files that are downloaded."""

@@ -52,16 +52,16 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
     data_folder = project_folder() / settings().get("data_path", "data")
     recorded = trained.configs["data.path"]
     path = path or (Path(recorded) if recorded else None)
+    if kind == "auto":
+        kind = dataset_of_auto([trained.data["name"]], path)
     if kind == "images" or (trained.imported and path):
         if path is None:
             raise UserError(f"{trained.name} does not know where its images are: give their folder or .zip")
         return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
-    if kind == "auto":
-        kind = dataset_of_auto([trained.data["name"]])
     if kind == "shapes":
         return shapes()
     if kind in ("cifar10", "cifar100"):
-        return cifar(kind, path or data_folder)
+        return cifar(kind, path or data_folder, may_download=path is None)
     raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: give its Configs as configs_class")
 
 
