@@ -29,7 +29,7 @@ def train(configs_class: type, overrides: tuple[str, ...], config: Path | None, 
     if torchrun.is_launched():
         train_together(configs_class, given, quiet)
     elif given.get("seeds", 1) > 1:
-        train_seeds(given, quiet)
+        train_seeds(configs_class, given, quiet)
     else:
         conf = configs_class()
         conf.override(given)

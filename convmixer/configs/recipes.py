@@ -91,9 +91,8 @@ def fast() -> dict[str, Any]:
     """256/8, k5, p2, 30 epochs on all training images: to 94 % in the least time on one GPU. Not measured: no GPU.
 
     No value is tuned on a GPU. Taken from fast CIFAR-10 training (cifar10-airbench, arXiv 2404.00498): flips that
-    alternate, shifts, cutout, whitening patches, label smoothing 0.2, Muon, and all of `train` to train on. The time of
-    the first update, in which torch compiles, is shown apart; there it is outside the clock. `compile_mode=
-    reduce-overhead` adds CUDA graphs, not run on a GPU either.
+    alternate, shifts, cutout, whitening patches, label smoothing 0.2, Muon, and all of `train` to train on. As there,
+    compiling is outside the clock. `compile_mode=reduce-overhead` adds CUDA graphs, not run on a GPU either.
     """
     return {
         "d_model": 256,

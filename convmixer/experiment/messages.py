@@ -122,7 +122,7 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
     warm_up = (
-        f"{summary['warm_up_seconds']:.1f} s: the first update, of this time; compiling, on a GPU all of it, before it"
+        f"{summary['warm_up_seconds']:.1f} s: the first update, in that time; with compile=true or on a GPU before it"
     )
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {summary['epochs']:.4g} epochs"),

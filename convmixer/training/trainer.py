@@ -197,8 +197,9 @@ class Trainer:
         before = copy.deepcopy(self.state_dict())
         self.model.train()
         for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
-            batch = next(self.train.epoch(self.epoch, number))
+            batch = next(self.train.epoch(before["step"] // self.steps_per_epoch, number))
             for _ in range(WARM_UP_UPDATES):
+                self.step = number  # which says how large the batch of all workers is
                 self.train_step(batch)
         self.load_state_dict(before)
         if self.device.type == "cuda":

@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 import yaml
-from conftest import EXPERIMENT, metrics_saved, wait_for
+from conftest import EXPERIMENT, PROJECT, metrics_saved, wait_for
 from published import write_tree
 from run_folders import assert_same_result, only_run, weights
 
@@ -224,6 +224,23 @@ def test_seeds_train_a_run_each(command, tiny_run_overrides, tmp_path) -> None:
     assert [r.configs["seed"] for r in all_runs(tmp_path / "logs")] == [5, 6]
     mean = sum(accuracies) / 2
     assert f"test accuracy over 2 seeds: {mean:.2%}" in output
+
+
+def test_seeds_in_one_process_as_on_a_gpu_are_the_same_runs(command, tiny_run_overrides, tmp_path) -> None:
+    as_on_a_gpu = tmp_path / "as_on_a_gpu.py"
+    lines = (
+        "from convmixer import main",
+        "from convmixer.commands import seeds",
+        "seeds.shares_process = bool",
+        "main()",
+    )
+    as_on_a_gpu.write_text("\n".join(lines))
+    for script in (EXPERIMENT, as_on_a_gpu):
+        output = command(*tiny_run_overrides, "seeds=2", script=script, PYTHONPATH=str(PROJECT)).stdout
+        assert "test accuracy over 2 seeds" in output
+    first, second, same_as_first, same_as_second = all_runs(tmp_path / "logs")
+    assert_same_result(same_as_first, first)
+    assert_same_result(same_as_second, second)
 
 
 def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_overrides, tmp_path) -> None:

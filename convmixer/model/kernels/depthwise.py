@@ -72,9 +72,16 @@ def is_native(x: Tensor, weight: Tensor) -> bool:
     return fits and x.device.type == "cpu" and is_float32 and is_available()
 
 
-@cache
 def triton_is_available() -> bool:
-    """Whether Triton is installed, as it is with torch for CUDA."""
+    """True if Triton is installed, as it is with torch for CUDA. torch.compile takes the answer for a constant."""
+    return _found_triton()
+
+
+triton_is_available._dynamo_marked_constant = True  # as build.is_available
+
+
+@cache
+def _found_triton() -> bool:
     return find_spec("triton") is not None
 
 
