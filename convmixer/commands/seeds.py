@@ -1,4 +1,4 @@
-"""The same training with several seeds: one process and one run each; mean and deviation at the end."""
+"""Trains once for each of several seeds, each in its own process and run, and prints mean and deviation."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from convmixer.tracking.runs import run
 
 
 def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
-    """Train `given["seeds"]` runs, from `given["seed"]` on.
+    """Train `given["seeds"]` runs, the first with `given["seed"]`, and print their mean test accuracy.
 
     Raises:
         TrainingFault: a run failed; those before it are kept.
@@ -42,14 +42,14 @@ def _train_one(arguments: list[str], quiet: bool) -> dict[str, Any]:
     status = _status_of(command, identity)
     if status in (129, 130, 143):
         how = f"python {script().name} resume {identity}"
-        raise Interrupted(f"stopped in the run with {arguments[-1]}; go on with it: {how}", status - 128)
+        raise Interrupted(f"the run with {arguments[-1]} was stopped; resume it with: {how}", status - 128)
     if status:
-        raise TrainingFault(f"the run with {arguments[-1]} ended with status {status}")
+        raise TrainingFault(f"the run with {arguments[-1]} failed (exit status {status})")
     return run(identity).summary
 
 
 def _status_of(command: list[str], identity: str) -> int:
-    """The exit status of a run, which is left the time to save when this process is told to stop."""
+    """Start a run, wait for it and return its exit status. If this process must stop, the run can still save."""
     process = subprocess.Popen(command, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
