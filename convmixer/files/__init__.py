@@ -1,1 +1,1 @@
-"""Files that come whole or not at all, and files that strangers wrote."""
+"""Writes files completely or not at all, and reads files from untrusted sources safely."""
