@@ -174,7 +174,7 @@ def _stochastic_depth(c: "Configs", train: Batches) -> StochasticDepth | None:
 def _kernels(c: "Configs", device: torch.device, precision: torch.dtype, workers: Workers) -> KernelPath:
     path = choose_path(c.model, c.kernels, device, precision)
     if path.name != "torch" and batch_norm_is_global(c, workers):
-        return path._replace(note="depth-wise convolution alone, as BatchNorm is over all workers")
+        return path._replace(note="only the depth-wise convolution, as BatchNorm is over all workers")
     return path
 
 

@@ -7,14 +7,14 @@ not commute with a scale: here BatchNorm can only go forward, into what follows 
 - BN 1 stands inside the residual sum: W(s1 * u + t1 + z) + b = W(s1 * u + z) + (b + W t1). The shift goes into the
   bias of the point-wise convolution, which is exact, as that one has no padding. The scale can't go into W, which
   multiplies z too: it stays, but in the same pass as the sum.
-- The last BN 2 is followed by a mean and a linear map: W mean(s * v + t) + b = (W s) mean(v) + (b + W t). It vanishes.
+- A mean and a linear map follow the last BN 2: W mean(s * v + t) + b = (W s) mean(v) + (b + W t). So it vanishes.
 - Every other BN 2, and that of the patch embedding, feeds a depth-wise convolution that adds zeros around its input,
   and the residual. Around s * v + t those zeros are not the ones around v: moved into the convolution, t would come out
   smaller at the edges of the picture than in the middle. And the residual needs s * v + t itself. So it stays: one
   scale and shift.
 
-Of the 2 n + 1 norms of n layers, then, the last vanishes, n become a factor in a sum that is there anyway, and n stay
-as a scale and shift. (Those could go too, with a map of biases for each layer, for one size of picture alone.)
+So of the 2 n + 1 norms of n layers, the last vanishes, n become a factor in the residual sum, and n stay as a scale and
+shift. (These could vanish too, with a map of biases for each layer, but only for one size of picture.)
 """
 
 import copy

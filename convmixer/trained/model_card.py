@@ -1,4 +1,4 @@
-"""The model card beside weights that are taken away: what they are, how well they do, how to use them."""
+"""Writes the model card of an exported file: what the weights are, their accuracy, how to use them."""
 
 import shlex
 import sys
@@ -78,14 +78,14 @@ session = onnxruntime.InferenceSession("{file}")
 
 
 def card_path(output: Path) -> Path:
-    """Where the card of an exported file goes: my.md for my.safetensors, my.onnx.md for my.onnx.
+    """Return the path of an exported file's card: my.md for my.safetensors, my.onnx.md for my.onnx.
 
     Raises:
-        UserError: something else than a model card is there.
+        UserError: another file than a model card is at that path.
     """
     card = output.with_suffix(".md") if output.suffix == ".safetensors" else output.with_name(f"{output.name}.md")
     if card.exists() and not _is_card(card):
-        raise UserError(f"{card}: is there and is no model card, which would go there; give --output another name")
+        raise UserError(f"{card}: exists and is not a model card, so it is not overwritten; give another --output")
     return card
 
 
@@ -94,11 +94,11 @@ def _is_card(path: Path) -> bool:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    return MARK in text or "\n| licence | MIT |\n" in text  # the latter: of version 0.1
+    return MARK in text or "\n| licence | MIT |\n" in text  # the second one is of version 0.1
 
 
 def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of keys, without the paths and addresses of where they were given: no one else's business."""
+    """Return the values of keys without private paths and addresses."""
     hidden = {name: stand_in for name, stand_in in PLACES.items() if values.get(name)}
     start = values.get("pretrained")
     if isinstance(start, str) and start and not start.startswith("timm/"):
@@ -107,16 +107,16 @@ def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(trained: Trained, output: Path, format_name: str, folded: bool) -> Path:
-    """Write the card of `output` and return where it is.
+    """Write the model card of `output` and return its path.
 
     Raises:
-        UserError: it can't be written, or what it says is not known.
+        UserError: it can't be written, or a fact on it is not known.
     """
     path = card_path(output)
     try:
         card = _card(trained, output, format_name, folded)
     except KeyError as missing:
-        raise UserError(f"{trained.name}: does not say {missing}, which stands on a model card") from None
+        raise UserError(f"{trained.name}: lacks {missing}, which the model card needs") from None
     write_file(path, card.encode(errors="backslashreplace"))
     return path
 
@@ -158,7 +158,7 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     data, summary = trained.data, trained.summary
     height, width, _ = trained.image_shape
     rows = {
-        "file": f"{output.name}: {_kind(format_name)}" + (", BatchNorm folded: for inference alone" if folded else "")
+        "file": f"{output.name}: {_kind(format_name)}" + (", BatchNorm folded: only for inference" if folded else "")
     }
     if trained.imported:
         rows |= {"imported from": trained.imported, "classes": _cell(", ".join(trained.classes))}
@@ -207,5 +207,5 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that can stand in a table's cell."""
+    """Escape text for a cell of a Markdown table."""
     return text.replace("|", "\\|")

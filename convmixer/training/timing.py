@@ -1,4 +1,4 @@
-"""Measures how many updates fit into a time, by trying some."""
+"""Measures how many updates fit into a given time."""
 
 import copy
 import statistics
@@ -10,13 +10,13 @@ import torch
 from convmixer.training.evaluation import evaluate
 from convmixer.training.trainer import Trainer
 
-WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # updates, updates, and how long to measure
+WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # updates before the measurement, fewest updates and seconds in it
 
 
 def steps_in(trainer: Trainer, seconds: float) -> int:
-    """The updates, with a validation after each epoch, that take `seconds` at the rate measured now.
+    """Return the number of updates, with a validation after each epoch, that take `seconds`.
 
-    Measured on a copy of the model: `trainer` and the random generators stay as they are.
+    The speed is measured on a copy of the model: `trainer` and the random generators do not change.
     """
     with torch.random.fork_rng(devices=_devices(trainer)):
         trial = _copy(trainer)
@@ -35,7 +35,7 @@ def _copy(trainer: Trainer) -> Trainer:
 
 
 def _seconds_per_update(trainer: Trainer) -> float:
-    """The median of whole updates, batch making included."""
+    """Return the median time of an update in seconds, with the making of its batch."""
     trainer.model.train()
     times: list[float] = []
     while len(times) < WARM_UP + LEAST or sum(times[WARM_UP:]) < SECONDS:

@@ -1,4 +1,4 @@
-"""The images that a trained network is looked at with: those that it was trained and tested on. Imports no labml."""
+"""Loads the images that a network was trained and tested on, for the figures. Imports no labml."""
 
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from convmixer.trained.network import Trained
 
 
 def dataset_of(trained: Trained, path: str | Path | None = None) -> Dataset:
-    """The data set of a trained network.
+    """Load the data set that a network was trained on.
 
     Args:
-        path: where its images are now; none: where they were in training.
+        path: folder or .zip of its images now; None: the one in training.
 
     Raises:
-        UserError: they can't be had, or are of other classes.
+        UserError: the images are not available, or have other classes.
     """
     dataset = _load(trained, Path(path) if path else None)
     if dataset.classes != trained.classes[: len(dataset.classes)]:  # there may be more outputs than classes
@@ -39,7 +39,7 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
     path = path or (Path(recorded) if recorded else None)
     if kind == "images" or (trained.imported and path):
         if path is None:
-            raise UserError(f"{trained.name} does not know where its images are: give their folder or .zip")
+            raise UserError(f"{trained.name}: the place of its images was not recorded: give their folder or .zip")
         return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
     if kind == "auto":
         kind = dataset_of_auto([trained.data["name"]])
@@ -47,10 +47,10 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
         return shapes()
     if kind in ("cifar10", "cifar100"):
         return cifar(kind, path or data_folder)
-    raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: load it there")
+    raise UserError(f"{trained.name} was trained on {kind}, a data set that another script defines: load it there")
 
 
 def one_of_each_class(split: Split, n: int) -> Tensor:
-    """The first image of each of the first `n` classes: uint8 `[n, height, width, channels]`."""
+    """Return the first image of each of the first `n` classes: uint8 `[n, height, width, channels]`."""
     firsts = [int((split.labels == label).nonzero()[0]) for label in split.labels.unique()[:n].tolist()]
     return split.images[torch.tensor(firsts)]
