@@ -29,7 +29,7 @@ class Residence:
 
 
 def choose_residence(wanted: bool | None, size: int, device: torch.device) -> Residence:
-    """Choose the place of images of `size` bytes: in memory if `wanted`; None: if they fit in `SHARE` of free memory."""
+    """Choose the place of images of `size` bytes: in memory if `wanted`; None: if they fit in `SHARE` of it."""
     if wanted is not None:
         return Residence(wanted, "as data.resident says")
     free = free_memory(device)
