@@ -21,7 +21,7 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
         OSError: the file can't be written; an old file at `path` is unchanged, and no other file is left behind.
     """
     if path.exists() and not path.is_file():  # such as /dev/null, which root could replace
-        raise FileExistsError(errno.EEXIST, "is no ordinary file", str(path))
+        raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(aside, mode, **options) as file:

@@ -91,8 +91,8 @@ def test_the_usual_data_sets_stand_for_their_facts(here, call):
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"--classes": None}, "--classes: a file of weights does not hold it"),
-        ({"--mean": None, "--std": None}, "--mean, --std: a file of weights does not hold it"),
+        ({"--classes": None}, "--classes: needed, as weight files do not hold it"),
+        ({"--mean": None, "--std": None}, "--mean, --std: needed, as weight files do not hold it"),
         ({"--classes": "cat,dog"}, "2 names, but the head in the file has 3 outputs"),
         ({"--classes": "cat,,dog"}, "a name is empty"),
         ({"--image-size": "7"}, "the patch_size 2 of the file does not divide it"),

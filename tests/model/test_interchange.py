@@ -55,7 +55,7 @@ WRONG = {
     "another network": (lambda w: (w.clear(), w.update({"fc.weight": torch.rand(2)})), "no ConvMixer: holds fc.weight"),
     "one missing": (lambda w: w.pop("blocks.1.3.bias"), "lacks conv_mixer_layers.1.norm2.bias (in our names)"),
     "no head": (lambda w: w.pop("head.weight"), "lacks classification.linear.weight"),
-    "one too many": (lambda w: w.update(mask=torch.rand(2)), "holds mask, which a ConvMixer has not"),
+    "one too many": (lambda w: w.update(mask=torch.rand(2)), "holds mask, which a ConvMixer does not have"),
     "a layer more": (
         lambda w: w.update({"blocks.2.0.fn.0.weight": torch.rand(8, 1, 3, 3)}),
         "lacks conv_mixer_layers.2.",
