@@ -6,6 +6,8 @@ from typing import Any
 
 from convmixer.files.untrusted import read_yaml
 
+OWN_SCRIPTS = {"experiment.py", "__main__.py", "convmixer"}  # all start the same command line
+
 
 def project_folder() -> Path:
     """Return the nearest folder with a `.labml.yaml`, from the current one upwards; else the current one."""
@@ -28,6 +30,24 @@ def logs_folder() -> Path:
 def script() -> Path:
     """The script that the user started, and that is started again for further processes."""
     return Path(sys.argv[0]).resolve()
+
+
+def command(launcher: str = "python") -> str:
+    """Return the command that starts this program: `python experiment.py`, `python -m convmixer` or `convmixer`.
+
+    Args:
+        launcher: `python`, or torchrun with its options.
+    """
+    name = script().name
+    if name == "__main__.py":
+        return f"{launcher} -m convmixer"
+    is_installed = name == "convmixer" and launcher == "python"
+    return name if is_installed else f"{launcher} {name}"
+
+
+def is_same_program(trained_by: Path) -> bool:
+    """Return True if a run's script is the one that was started, or if both only start our own command line."""
+    return trained_by.name == script().name or {trained_by.name, script().name} <= OWN_SCRIPTS
 
 
 def is_folder_name(name: str) -> bool:

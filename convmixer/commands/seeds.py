@@ -11,7 +11,7 @@ from typing import Any
 
 from convmixer.console import as_argument
 from convmixer.errors import Interrupted, TrainingFault
-from convmixer.project import script
+from convmixer.project import command, script
 from convmixer.tracking.runs import run
 
 
@@ -38,19 +38,19 @@ def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
 
 def _train_one(arguments: list[str], quiet: bool) -> dict[str, Any]:
     identity = uuid.uuid1().hex
-    command = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
-    status = _status_of(command, identity)
+    words = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
+    status = _status_of(words, identity)
     if status in (129, 130, 143):
-        how = f"python {script().name} resume {identity}"
+        how = f"{command()} resume {identity}"
         raise Interrupted(f"the run with {arguments[-1]} was stopped; resume it with: {how}", status - 128)
     if status:
         raise TrainingFault(f"the run with {arguments[-1]} failed (exit status {status})")
     return run(identity).summary
 
 
-def _status_of(command: list[str], identity: str) -> int:
+def _status_of(words: list[str], identity: str) -> int:
     """Start a run, wait for it and return its exit status. If this process must stop, the run can still save."""
-    process = subprocess.Popen(command, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
+    process = subprocess.Popen(words, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     return process.wait()

@@ -12,7 +12,7 @@ from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.experiment.resuming import check_unended
-from convmixer.project import script
+from convmixer.project import is_same_program
 from convmixer.tracking.runs import Run
 from convmixer.trained import Trained
 
@@ -51,7 +51,7 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
         UserError: a change is not `changeable`, or another script trained the run.
     """
     trained_by = Path(run.info["python_file"])
-    if trained_by.name != script().name:
+    if not is_same_program(trained_by):
         arguments = " ".join(sys.argv[1:])
         raise UserError(f"run {run.uuid[:8]} was trained by {trained_by}: use python {trained_by} {arguments}")
     keys = keys_of(configs_class)

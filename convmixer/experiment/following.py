@@ -5,7 +5,7 @@ from typing import Any
 from convmixer.experiment import rewinding
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.failures import in_one_line
-from convmixer.project import script
+from convmixer.project import command
 from convmixer.training.distributed import torchrun
 from convmixer.training.distributed.workers import Workers
 from convmixer.training.divergence import Diverged
@@ -25,8 +25,8 @@ def follow(experiment: Experiment) -> None:
     uuid, state = workers.broadcast(None)
 
     def how_to_resume(error: Exception | None) -> str:
-        command = f"{torchrun.launcher()} {script().name} resume {uuid}"
-        return f"resume from the last checkpoint, if there is one, with: {command}"
+        resume = f"{command(torchrun.launcher())} resume {uuid}"
+        return f"resume from the last checkpoint, if there is one, with: {resume}"
 
     with in_one_line(trainer, stop, how_to_resume), stop:
         if state:

@@ -10,7 +10,7 @@ from convmixer.console import counted, duration
 from convmixer.dashboard.address import running_url
 from convmixer.experiment.experiment import Experiment
 from convmixer.files.atomic import written_whole
-from convmixer.project import script
+from convmixer.project import command
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
@@ -77,7 +77,7 @@ def _batch_norm_note(model: nn.Module) -> str:
 def _watch(run: Run) -> list[str]:
     """Say where the dashboard shows the run, or how to start the dashboard."""
     url = running_url(run.folder.parent.parent, run.uuid)
-    return [f"watch   {url or f'python {script().name} dashboard'}"]
+    return [f"watch   {url or f'{command()} dashboard'}"]
 
 
 def _banner(text: str | None) -> list[str]:
@@ -126,16 +126,16 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
     warm_up = f"{summary['warm_up_seconds']:.1f} s of the training time, for the first update, which compiles kernels"
-    command = f"python {script().name}"
+    start = command()
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {counted(summary['epochs'], 'epoch')}"),
         ("warm-up", warm_up),
         ("parameters", f"{summary['parameters']:,}"),
         ("run", f"{run.uuid} ({run.folder})"),
         ("curves", str(run.folder / CURVES)),
-        ("next:", f"{command} evaluate {run.uuid[:8]}"),
-        ("", f"{command} predict {run.uuid[:8]} IMAGE"),
-        ("", f"{command} dashboard"),
+        ("next:", f"{start} evaluate {run.uuid[:8]}"),
+        ("", f"{start} predict {run.uuid[:8]} IMAGE"),
+        ("", f"{start} dashboard"),
     ]
     return ["", *(f"{name:<16}{value}" for name, value in rows)]
 

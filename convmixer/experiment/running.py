@@ -15,7 +15,7 @@ from convmixer.experiment.failures import in_one_line
 from convmixer.experiment.recording import RecordedTraining
 from convmixer.experiment.resuming import Checkpoint, find_checkpoint
 from convmixer.experiment.summary import summarise
-from convmixer.project import logs_folder, script
+from convmixer.project import command, logs_folder, script
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training.distributed import torchrun
@@ -101,7 +101,7 @@ def _continue_labml_run(resumed: Run) -> None:
 
 def _how_to_resume(on_nan: str, error: Exception | None) -> str:
     folder = Path(experiment_singleton().run.run_path)
-    resume = f"{torchrun.launcher()} {script().name} resume {folder.name}"
+    resume = f"{command(torchrun.launcher())} resume {folder.name}"
     if isinstance(error, Diverged):
         if on_nan == "rewind":
             return "train a new run with a smaller optimizer.learning_rate"

@@ -1,13 +1,12 @@
 """Sends a run to a labml server while it trains (`tracking.app_url`). Training never waits for it."""
 
 import logging
-import sys
 import threading
-from pathlib import Path
 
 from labml.internal.experiment import experiment_singleton
 
 from convmixer.errors import UserError
+from convmixer.project import command
 from convmixer.tracking.app_server import AppServer, NotTaken
 from convmixer.tracking.outbox import Outbox
 from convmixer.tracking.runs import Run
@@ -64,7 +63,7 @@ class AppWriter(threading.Thread):
         except (UserError, OSError) as error:
             unsent = str(error)
         if unsent:
-            how = f"python {Path(sys.argv[0]).name} runs send {run.uuid}"
+            how = f"{command()} runs send {run.uuid}"
             line = f"not sent to {server.name} ({self._failure}): {unsent}; send this later with: {how}"
             logging.getLogger(__name__).warning(line)
 

@@ -1,7 +1,6 @@
 """Writes the model card of an exported file: what the weights are, their accuracy, how to use them."""
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 from convmixer.console import as_argument
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
+from convmixer.project import command
 from convmixer.trained.network import Trained
 from convmixer.trained.weight_files import PICKLES, write_file
 
@@ -167,8 +167,8 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     rows["data"] = f"{data['name']}, {data['train_images']:,} training images of {height}x{width}, classes: {classes}"
     accuracy, n_images = summary["accuracy.test"], summary["test_images"]
     rows["test accuracy"] = f"{accuracy:.2%} of {n_images:,} test images of {data['name']}"
-    command = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
-    rows["recipe"] = f"`{summary['recipe']}`{command}"
+    arguments = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
+    rows["recipe"] = f"`{summary['recipe']}`{arguments}"
     time = f"{summary['epochs']:.4g} epochs, {summary['seconds'] / 60:.1f} minutes"
     rows["training"] = f"{time} on {summary['device']}, {summary['precision']}"
     rows["weights"] = f"those of the `{summary['weights']}` checkpoint"
@@ -185,7 +185,7 @@ def _kind(format_name: str) -> str:
 
 def _command(given: dict[str, Any]) -> str:
     arguments = (shlex.quote(as_argument(name, value)) for name, value in without_places(given).items())
-    return " ".join([f"python {Path(sys.argv[0]).name}", *arguments])
+    return " ".join([command(), *arguments])
 
 
 def _how_to_measure(trained: Trained, output: Path) -> str:
