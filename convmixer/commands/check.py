@@ -12,9 +12,10 @@ from convmixer.commands.shared import CONFIG, OVERRIDES, check_given, pass_confi
 @CONFIG
 @pass_configs
 def check(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
-    """Train on one batch until it is learned by heart, or say what is wrong.
+    """Check that a network can learn one batch by heart.
 
-    Use this first when a network does not learn: one that cannot learn a single batch has a fault.
+    Use this first when a network does not learn: one that cannot learn a single batch has a fault. The message says
+    what was observed.
     """
     from convmixer.configs.building import build
     from convmixer.experiment.overfit import overfit

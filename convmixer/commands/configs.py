@@ -15,7 +15,10 @@ from convmixer.commands.tables import print_table
 @CONFIG
 @pass_configs
 def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
-    """List every key with its value (* marks changed ones), its default, the values it takes and its meaning."""
+    """List all keys with their values and meanings.
+
+    A * marks values that differ from the default.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.resolving import resolve
 

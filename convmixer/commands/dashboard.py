@@ -14,7 +14,10 @@ from convmixer.project import logs_folder
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
 def dashboard(port: int, host: str, open_browser: bool) -> None:
-    """Show all runs, including running ones, in labml's web app. Ctrl-C ends it."""
+    """Show all runs in labml's web app, also running ones.
+
+    Ctrl-C ends it.
+    """
     from convmixer.dashboard.server import serve
 
     serve(logs_folder(), host, port, open_browser)

@@ -40,7 +40,11 @@ def evaluate(
     json_file: str | None,
     output: Path | None,
 ) -> None:
-    """Measure RUN (a uuid, its beginning, `last`, `best`) or a .safetensors file on test images or on your own."""
+    """Measure a trained network on labelled images.
+
+    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Without --data, it is
+    measured on the test images of its data set.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments
     from convmixer.configs.reopening import check_changes

@@ -28,7 +28,10 @@ FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
 )
 @pass_configs
 def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
-    """Write the tested weights of RUN, or of a .safetensors file, to a file, with a model card beside it."""
+    """Write trained weights to a file, with a model card.
+
+    RUN is a run that has ended (its uuid, the beginning of it, `last` or `best`) or a .safetensors file.
+    """
     from convmixer.tracking.labml_fixes import use_project_folder
     from convmixer.trained.export import export as write
 

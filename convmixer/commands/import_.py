@@ -45,7 +45,10 @@ def import_(
     activation: str | None,
     **given: Any,
 ) -> None:
-    """Convert a ConvMixer's weights from timm, the authors' code or labml_nn. No code in FILE is run."""
+    """Convert the weights of another ConvMixer.
+
+    FILE has weights of timm, of the authors' code or of labml_nn. No code in it is run.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.resolving import resolve
     from convmixer.trained.import_weights import import_weights

@@ -26,9 +26,9 @@ CHANGEABLE = ("device", "precision", "valid_batch_size")  # where and how the ne
 def predict(
     configs_class: type, run: str, images: tuple[str, ...], top: int, form: str | None, output: Path | None
 ) -> None:
-    """Classify images of any size and format with RUN (a uuid, `last`, `best`) or a .safetensors file.
+    """Classify images of any size and format.
 
-    Folders are searched at any depth. - reads standard input: one image, or paths of images, one on each line. The
+    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Folders are searched at any depth. - reads standard input: one image, or paths of images, one on each line. The
     exit status is 1 if some images could not be read.
     """
     from convmixer.configs.keys import keys_of

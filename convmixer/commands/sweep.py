@@ -87,7 +87,10 @@ def sweep() -> None:
 @click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @pass_configs
 def run(configs_class: type, overrides: tuple[str, ...], **options: Any) -> None:
-    """Start or continue a sweep (the default command). The same command again continues up to --trials."""
+    """Start or continue a sweep (the default command).
+
+    The same command again continues up to --trials.
+    """
     from convmixer.sweeps.launch import Options, launch
 
     launch(configs_class, overrides, Options(**options))
@@ -114,7 +117,11 @@ def list_() -> None:
 @click.option("--csv", metavar="FILE", help="Write the trials to FILE as CSV; - writes to standard output.")
 @STORAGE
 def show(name: str, csv: str | None, storage: str | None) -> None:
-    """Show the trials, the importance of keys and the best command of sweep NAME (default: the last); draw its page."""
+    """Show the results of a sweep.
+
+    It prints the trials, the importance of keys and the best command, and draws the sweep's page. NAME is the last
+    sweep by default.
+    """
     from convmixer.sweeps import report
     from convmixer.sweeps.storage import load
 
@@ -139,7 +146,10 @@ def _write_csv(table: Any, path: Path) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @STORAGE
 def dashboard(name: str, port: int, storage: str | None) -> None:
-    """Serve Optuna's dashboard of a sweep, for browsers on this machine."""
+    """Serve Optuna's dashboard of a sweep.
+
+    Only browsers on this machine can open it.
+    """
     from convmixer.sweeps.optuna_dashboard import serve
 
     serve(name, port, storage)
