@@ -28,8 +28,9 @@ def predict(
 ) -> None:
     """Classify images of any size and format.
 
-    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Folders are searched at any depth. - reads standard input: one image, or paths of images, one on each line. The
-    exit status is 1 if some images could not be read.
+    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Folders are searched at any
+    depth. - reads standard input: one image, or paths of images, one on each line. The exit status is 1 if some images
+    could not be read.
     """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments
