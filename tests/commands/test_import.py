@@ -144,7 +144,7 @@ HOSTILE = {
 def test_code_in_a_file_is_not_run(here, refusal, what):
     Path("theirs.pt").write_bytes(HOSTILE[what](here / "touched"))
     line = refusal(["import", "theirs.pt", "--output", "ours.safetensors", *FACTS])
-    assert "what could be code is not read" in line
+    assert "code is not read" in line
     assert [path.name for path in here.iterdir()] == ["theirs.pt"]
 
 

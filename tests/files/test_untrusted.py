@@ -56,7 +56,7 @@ def test_a_link_out_of_a_run_is_not_followed(ended: Path, here: Path, refusal, n
     (ended / name).unlink(missing_ok=True)
     (ended / name).symlink_to(secret)
     for command in (["evaluate", "ended"], ["resume", "ended"], ["export", "ended", "--output", "x.safetensors"]):
-        assert "is a link out of the run's folder" in refusal(command)
+        assert "is a link that leads out of the run's folder" in refusal(command)
     assert runs(here / "logs").status.tolist() == ["damaged"]
     assert secret.read_bytes() == before
 
@@ -193,7 +193,7 @@ def test_a_postscript_file_that_is_called_a_picture_is_no_image(here: Path, refu
 def test_a_link_to_itself_is_refused(ended: Path, here: Path, refusal) -> None:
     (ended / "console.log").unlink()
     (ended / "console.log").symlink_to("console.log")
-    assert "is a link out of the run's folder or to nothing" in refusal(["evaluate", "ended"])
+    assert "is a link that leads out of the run's folder or nowhere" in refusal(["evaluate", "ended"])
     (here / "images" / "airplane").mkdir(parents=True)
     (here / "images" / "airplane" / "1.png").symlink_to("1.png")
     with pytest.raises(UserError, match=r"1\.png cannot be read"):

@@ -71,7 +71,7 @@ def test_one_of_another_version_is_refused_and_not_passed_over(tmp_path: Path, m
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
     kept.save_last(state(7))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="checkpoint format 99"):
+    with pytest.raises(UserError, match="checkpoint has format 99"):
         checkpoints.newest_good(tmp_path)
 
 
