@@ -114,7 +114,8 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
         return _fail("interrupted", str(stop), stop.exit_status)
     except click.NoSuchOption as error:
         hint = _key_hint(error.option_name, arguments or sys.argv[1:], configs_class)
-        return _fail("error", "; ".join(filter(None, [f"command line: {error.format_message()}", hint])), 2)
+        message = f"command line: {error.format_message().rstrip('.')}"
+        return _fail("error", f"{message}; {hint}" if hint else message, 2)
     except click.ClickException as error:
         return _fail("error", f"command line: {error.format_message()}", 2)
     except click.Abort:

@@ -43,7 +43,10 @@ def check_unended(run: Run) -> None:
         UserError: it has ended, so that there is nothing to resume.
     """
     if run.summary:
-        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
+        raise UserError(
+            f"run {run.uuid[:8]} has ended, so it can't be resumed: `evaluate {run.uuid[:8]}` tests it again; to train "
+            f"its weights further, `export {run.uuid[:8]} --output FILE.safetensors`, then pretrained=FILE.safetensors"
+        )
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
