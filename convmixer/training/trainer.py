@@ -240,6 +240,7 @@ class Trainer:
         return self.stochastic_depth.scales(self.epoch, first, n)
 
     def autocast(self) -> AbstractContextManager:
+        """Return the context in which the network computes in `precision`."""
         return autocast(self.device, self.precision)
 
     def _set_learning_rate(self) -> None:

@@ -206,5 +206,5 @@ def test_labml_nn_can_not_take_what_it_has_not(here, call, refusal):
     facts = ("--classes", "a,b", "--image-size", 8, "--mean", "0,0,0", "--std", "1,1,1")
     call("import", "even.pt", "--output", "even.safetensors", *facts)
     call("import", "even.pt", "--output", "relu.safetensors", *facts, "--activation", "ReLU")
-    assert "takes odd ones" in refusal(["export", "even.safetensors", "--output", "x.pt", "--format", "labml"])
-    assert "has GELU alone" in refusal(["export", "relu.safetensors", "--output", "x.pt", "--format", "labml"])
+    assert "takes only odd ones" in refusal(["export", "even.safetensors", "--output", "x.pt", "--format", "labml"])
+    assert "only has GELU" in refusal(["export", "relu.safetensors", "--output", "x.pt", "--format", "labml"])

@@ -131,7 +131,7 @@ REFUSED = {
     "a.png --top 0": "--top",
     "a.png --format xml": "--format",
     "": "Missing argument",
-    "device=cpu": "no files",
+    "device=cpu": "no images are given",
 }
 
 

@@ -177,7 +177,7 @@ def test_images_that_are_not_a_network_s_own_are_refused(tiny: Path, here: Path)
         dataset_of(network(), tiny)
     with pytest.raises(UserError, match="the place of its images was not recorded"):
         dataset_of(with_configs())
-    with pytest.raises(UserError, match="trained on moons, a data set of a script"):
+    with pytest.raises(UserError, match="trained on moons, a data set that another script defines"):
         dataset_of(with_configs(**{"data.dataset": "moons"}))
 
 
