@@ -6,7 +6,6 @@ python -m benchmarks.augmentation_pictures data.dataset=images data.path=FOLDER 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import matplotlib
 import torch
@@ -32,7 +31,7 @@ def augmented(conf: Configs, *ops: str) -> Tensor:
     split = conf.data.dataset.train
     first = torch.stack([(split.labels == label).nonzero()[0, 0] for label in range(N)])
     values = {key.removeprefix("augment."): value for key, value in resolve({}, keys_of(Configs)).items()}
-    keys = SimpleNamespace(**values | {"ops": ops})
+    keys = values | {"ops": ops}
     augmentation = Augmentation.of(keys, conf.data.dataset, conf.seed, len(split.labels))
     draws = augmentation.draws(EPOCH)
     images = augmentation(split.images[first], first, draws)

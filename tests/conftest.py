@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published
 import pytest
 from dashboards import dashboard, one_run, start_dashboard  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
@@ -30,19 +31,18 @@ settings.load_profile("shared")
 
 PROJECT = Path(__file__).resolve().parents[1]
 EXPERIMENT = PROJECT / "experiment.py"
-CIFAR_ZIP = PROJECT.parent / "shared" / "cifar10" / "cifar10-images.zip"
 
 Command = Callable[..., subprocess.CompletedProcess]
 
 
 @pytest.fixture(scope="session")
-def cifar_zip() -> Path:
-    """Real CIFAR-10 as 60,000 JPEGs. Where it must be there (CI), its absence fails."""
-    if not CIFAR_ZIP.exists():
+def cifar10_files() -> Path:
+    """The folder of CIFAR-10's binary version, as published. Where it must be there (CI), its absence fails."""
+    if not published.OFFICIAL.exists():
         if os.environ.get("CONVMIXER_CI"):
-            pytest.fail(f"{CIFAR_ZIP} is not there")
-        pytest.skip(f"real CIFAR-10 images are not at {CIFAR_ZIP}")
-    return CIFAR_ZIP
+            pytest.fail(f"{published.OFFICIAL} is not there")
+        pytest.skip(f"the published CIFAR-10 is not at {published.OFFICIAL}")
+    return published.unpacked()
 
 
 @pytest.fixture(scope="session")

@@ -124,5 +124,5 @@ def test_every_file_of_the_picture_of_the_code_is_there() -> None:
     files = set(re.findall(r"[\w/]+\.(?:py|ipynb)", picture))
     assert len(files) > 15
     for file in files:
-        where = ("", "convmixer", "convmixer/training", "convmixer/tracking", "notebooks")
+        where = ("", "convmixer", "convmixer/configs", "convmixer/training", "convmixer/trained", "notebooks")
         assert any((PROJECT / folder / file).exists() for folder in where), file

@@ -10,7 +10,7 @@ from labml.configs import BaseConfigs
 from torch import nn
 
 from convmixer.configs.keys import Knob
-from convmixer.data.augmentation import OPERATIONS
+from convmixer.data.augmentation import ALL_NAMES
 from convmixer.data.augmentation.randaugment import CHOICE_SETS
 from convmixer.data.datasets import Dataset
 
@@ -18,8 +18,13 @@ from convmixer.data.datasets import Dataset
 class DataConfigs(BaseConfigs):
     """The images: where they come from, and how they are split."""
 
-    dataset: Annotated[Dataset, Knob("data set; auto: CIFAR-10, or drawn shapes if it is not available")] = "auto"
-    path: Annotated[str | None, Knob("folder or .zip of images; for CIFAR, the folder of its archive")] = None
+    dataset: Annotated[
+        Dataset,
+        Knob(
+            "data set; auto: CIFAR-10 or, if data.path is an image tree, images; drawn shapes if no source has CIFAR-10"
+        ),
+    ] = "auto"
+    path: Annotated[str | None, Knob("folder or .zip of images; for CIFAR, a folder with its files")] = None
     image_size: Annotated[int | None, Knob("resize images to this height and width, in pixels", low=4, high=1024)] = (
         None
     )
@@ -32,7 +37,7 @@ class DataConfigs(BaseConfigs):
 class AugmentConfigs(BaseConfigs):
     """The random changes to training images."""
 
-    ops: Annotated[list[str], Knob("operations on training images, in this order", choices=OPERATIONS)] = [  # noqa: RUF012
+    ops: Annotated[list[str], Knob("operations on training images, in this order", choices=ALL_NAMES)] = [  # noqa: RUF012
         "translate",
         "flip",
     ]

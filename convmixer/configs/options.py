@@ -14,7 +14,9 @@ from torch import nn
 from convmixer.configs.groups import AugmentConfigs, CheckpointConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
 from convmixer.configs.schema import Configs
 from convmixer.data import datasets, images, shapes
+from convmixer.data.cifar import CifarName
 from convmixer.data.datasets import Dataset, Split
+from convmixer.data.trees import is_tree
 from convmixer.errors import UserError
 from convmixer.model import layers
 from convmixer.training import optimizers, schedules
@@ -102,25 +104,30 @@ def _trainer() -> type[Trainer]:
     return Trainer
 
 
-def _data_folder(c: DataConfigs) -> Path:
-    return Path(c.path) if c.path else lab.get_data_path()
-
-
 @option(DataConfigs.dataset, "auto")
 def _auto(c: DataConfigs) -> Dataset:
+    if c.path is not None:
+        return _images(c) if is_tree(Path(c.path)) else _cifar10(c)
     # Workers of torchrun and trials of a sweep must all train on the same data.
     is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
-    return datasets.auto(_data_folder(c), may_fall_back=not is_one_of_several)
+    return datasets.auto(lab.get_data_path(), may_fall_back=not is_one_of_several)
 
 
 @option(DataConfigs.dataset, "cifar10")
 def _cifar10(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar10", _data_folder(c))
+    return _cifar(c, "cifar10")
 
 
 @option(DataConfigs.dataset, "cifar100")
 def _cifar100(c: DataConfigs) -> Dataset:
-    return datasets.cifar("cifar100", _data_folder(c))
+    return _cifar(c, "cifar100")
+
+
+def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
+    """Read it from `data.path` alone where that is given; else from the data folder, or download it to there."""
+    if c.path is not None:
+        return datasets.cifar(name, Path(c.path), may_download=False)
+    return datasets.cifar(name, lab.get_data_path())
 
 
 @option(DataConfigs.dataset, "images")

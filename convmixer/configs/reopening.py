@@ -57,8 +57,9 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
     keys = keys_of(configs_class)
     changes = check_changes(changes, keys, changeable)
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
+    given = run.given | changes
     conf = configs_class()
-    conf.override(run.given | changes, _with_its_dataset(recorded, run.info["tags"]))
+    conf.override(given, _with_its_dataset(recorded, run.info["tags"], given.get("data.path")))
     return conf
 
 
@@ -78,12 +79,12 @@ def reopen_file(configs_class: type[Configs], trained: Trained, changes: Mapping
     recorded = resolve({}, keys) | {key: trained.configs[key] for key in keys if key in trained.configs}
     conf = configs_class()
     here = {"device": "auto", "data.path": None}
-    conf.override(changes, _with_its_dataset(recorded, [trained.data["name"]]) | here)
+    conf.override(changes, _with_its_dataset(recorded, [trained.data["name"]], changes.get("data.path")) | here)
     return conf
 
 
-def _with_its_dataset(recorded: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+def _with_its_dataset(recorded: dict[str, Any], names: Collection[str], path: str | None) -> dict[str, Any]:
     """Return the values with `data.dataset=auto` replaced by the data set that it chose, one of `names`."""
     if recorded["data.dataset"] != "auto":
         return recorded
-    return recorded | {"data.dataset": dataset_of_auto(names)}
+    return recorded | {"data.dataset": dataset_of_auto(names, Path(path) if path else None)}

@@ -20,7 +20,7 @@ from convmixer.configs.keys import Knob, keys_of
 from convmixer.configs.overrides import check
 from convmixer.configs.recipes import RECIPES
 from convmixer.configs.resolving import resolve
-from convmixer.data.datasets import Split
+from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
 from convmixer.experiment.running import train_and_test
 from convmixer.model.initialization import STARTS
@@ -172,6 +172,11 @@ class Configs(BaseConfigs):
                 )
         self.override({}, {key: values[key] for key in keys if key in values})
         return self.model
+
+    def build_dataset(self, values: Mapping[str, Any]) -> Dataset:
+        """Load the data set that these values of keys name."""
+        self.override({}, {key: values[key] for key in keys_of(type(self)) if key in values})
+        return self.data.dataset
 
     def make_groups(self) -> None:
         """Make every nested group: labml writes the keys of a group down only once it is made."""

@@ -5,28 +5,21 @@ folder. Where no registry can be had, they come from the addresses that index.ht
 """
 
 import hashlib
-import io
 import os
 import re
-import shutil
-import subprocess
-import tarfile
-import time
-from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
-from urllib.error import HTTPError
 from urllib.parse import urljoin
-from urllib.request import urlopen
 
 from platformdirs import user_cache_path
 
 from convmixer.dashboard.patches import patched
 from convmixer.errors import UserError
+from convmixer.files import npm
+from convmixer.files.download import Unavailable, read
+from convmixer.files.tarballs import Damaged
 
-PATIENCE = 15.0  # seconds for a server to answer
-PAUSES = (0.5, 1.0, 0.0)  # seconds after each try: registries refuse a connection now and then
 LARGEST = 2**24  # bytes that are taken from a server
 
 _FONT_AWESOME = ("@fortawesome/fontawesome-free", "5.9.0")
@@ -77,10 +70,6 @@ ASSETS = (
         for name, sha256 in _FONTS.items()
     ),
 )
-
-
-class Unavailable(Exception):
-    """A file can't be had from a place; the text says why."""
 
 
 def static_files() -> dict[str, bytes]:
@@ -145,38 +134,21 @@ def _fetched(assets: list[Asset], index: str) -> dict[Asset, bytes]:
 
 
 def _from_npm(assets: list[Asset], index: str) -> dict[Asset, bytes]:
-    registry = _registry()
     packages = {(asset.package, asset.version) for asset in assets}
-    archives = {}
-    for package, version in packages:
-        name = f"{package.rpartition('/')[2]}-{version}.tgz"
-        archives[package] = _get(f"{registry}/{package}/-/{name}")
+    archives = {package: read(npm.archive_url(package, version), LARGEST) for package, version in packages}
     return {asset: _member(archives[asset.package], asset) for asset in assets}
-
-
-def _registry() -> str:
-    registry = os.environ.get("NPM_CONFIG_REGISTRY")
-    npm = shutil.which("npm")
-    if not registry and npm:
-        asked = subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True, timeout=60)
-        registry = asked.stdout.strip()
-    if not registry:
-        raise Unavailable("there is no npm")
-    return registry.rstrip("/")
 
 
 def _member(archive: bytes, asset: Asset) -> bytes:
     try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            file = tar.extractfile(f"package/{asset.file}")
-            return file.read(LARGEST) if file else b""
-    except (tarfile.TarError, KeyError, EOFError, OSError) as error:
-        raise Unavailable(f"the archive of {asset.package} is damaged: {error}") from None
+        return npm.member(archive, asset.file)
+    except Damaged as problem:
+        raise Unavailable(f"the archive of {asset.package} is damaged: {problem}") from None
 
 
 def _from_page(assets: list[Asset], index: str) -> dict[Asset, bytes]:
     addresses = re.findall(r'https://[^"]+', index)
-    return {asset: _get(_address(asset, addresses)) for asset in assets}
+    return {asset: read(_address(asset, addresses), LARGEST) for asset in assets}
 
 
 def _address(asset: Asset, addresses: list[str]) -> str:
@@ -185,23 +157,6 @@ def _address(asset: Asset, addresses: list[str]) -> str:
     if found is None:
         raise Unavailable(f"index.html names no {ending}")
     return urljoin(found, beside)
-
-
-def _get(url: str) -> bytes:
-    for pause in PAUSES:
-        try:
-            return _read(url)
-        except HTTPError as error:
-            raise Unavailable(f"{url} can't be fetched: {error.reason}") from None
-        except (OSError, HTTPException, ValueError) as error:
-            problem = getattr(error, "reason", error)
-            time.sleep(pause)
-    raise Unavailable(f"{url} can't be fetched: {problem}")
-
-
-def _read(url: str) -> bytes:
-    with urlopen(url, timeout=PATIENCE) as response:
-        return response.read(LARGEST)
 
 
 def _sha256(content: bytes) -> str:

@@ -60,8 +60,8 @@ def load(folder: Path, name: str, fingerprint: str) -> Dataset | None:
         return None
 
 
-def save(folder: Path, fingerprint: str, source: str, dataset: Dataset) -> None:
-    """Keep `dataset`, and drop what was kept of the same `source` in an earlier state."""
+def save(folder: Path, fingerprint: str, source: str, dataset: Dataset) -> bool:
+    """Keep `dataset`, and drop what was kept of the same `source` in an earlier state. False: it could not be kept."""
     labels = {"train": dataset.train.labels, "test": dataset.test.labels}
     shape = tuple(dataset.train.images.shape[1:])
     about = {"source": source, "name": dataset.name, "classes": dataset.classes}
@@ -75,6 +75,8 @@ def save(folder: Path, fingerprint: str, source: str, dataset: Dataset) -> None:
         _tidy(path, source)
     except OSError as problem:
         log.warning(NOT_KEPT, problem)
+        return False
+    return True
 
 
 def decoded(

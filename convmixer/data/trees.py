@@ -36,6 +36,12 @@ def open_tree(path: Path) -> "Folder | Archive":
     return Archive(path)
 
 
+def is_tree(path: Path) -> bool:
+    """Whether `path` looks like a tree: a .zip, or a folder with one folder for each split."""
+    path = path.expanduser()
+    return path.suffix.lower() == ".zip" if path.is_file() else all((path / split).is_dir() for split in SPLITS)
+
+
 def _is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 

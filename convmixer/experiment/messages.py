@@ -125,7 +125,9 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     if "accuracy.valid" in summary:
         rows += [("valid accuracy", f"{summary['accuracy.valid']:.2%}")]
     rate = f"{summary['images_per_second']:,.0f} images/s"
-    warm_up = f"{summary['warm_up_seconds']:.2f} s of the training time: the first update, which allocates and compiles"
+    warm_up = (
+        f"{summary['warm_up_seconds']:.2f} s: the first update, in the training time; on a GPU or compiled, before it"
+    )
     start = command()
     rows += [
         ("training time", f"{duration(summary['seconds'])}, {rate}, {counted(summary['epochs'], 'epoch')}"),

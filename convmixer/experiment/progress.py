@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from convmixer.console import duration
 
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
+LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for
 
 
 class ProgressBar:
@@ -46,12 +47,17 @@ class ProgressBar:
 
 
 class Estimate:
-    """An estimate of the training time, measured on a few updates after a warm-up."""
+    """An estimate of the training time, measured on a few updates after a warm-up.
 
-    def __init__(self, step: int, total_steps: int) -> None:
+    Args:
+        may_be_shorter: it is a new run, which could be given `minutes` instead.
+    """
+
+    def __init__(self, step: int, total_steps: int, may_be_shorter: bool) -> None:
         self._first = step + WARM_STEPS
         self._measured = step + 4 * WARM_STEPS
-        self._total = total_steps
+        self._remaining = total_steps - step
+        self._may_be_shorter = may_be_shorter
         self._started = 0.0
 
     def after(self, step: int) -> str | None:
@@ -60,5 +66,8 @@ class Estimate:
             self._started = time.perf_counter()
         if step != self._measured:
             return None
-        seconds = (time.perf_counter() - self._started) / (step - self._first)
-        return f"expected training time: {duration(seconds * self._total)}"
+        seconds = (time.perf_counter() - self._started) / (step - self._first) * self._remaining
+        text = f"expected training time: {duration(seconds)}"
+        if seconds > LONG and self._may_be_shorter:
+            text += ". That is long; stop it with Ctrl-C and add minutes=5, say, to train for that time"
+        return text

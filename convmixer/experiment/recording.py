@@ -72,7 +72,9 @@ class RecordedTraining:
         """Train the remaining updates."""
         shown = not self.recorder.quiet
         total = self.trainer.total_steps
-        self.estimate = Estimate(self.trainer.step, total)
+        is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
+        may_be_shorter = is_new and self.experiment.values["minutes"] is None
+        self.estimate = Estimate(self.trainer.step, total, may_be_shorter)
         with ProgressBar(total, self.trainer.step, shown) as self.bar:
             rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
 

@@ -1,1 +1,1 @@
-"""Writes files completely or not at all, and reads files from untrusted sources safely."""
+"""Downloads files, writes them completely or not at all, and reads files from untrusted sources safely."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from convmixer.console import one_line
+
 
 class NotPlain(Exception):
     """The error for a file that is damaged, or that holds more than tensors and plain values."""
@@ -23,7 +25,7 @@ def load_plain(content: bytes) -> Any:
         with warnings.catch_warnings(action="ignore"):  # torch warns about files that are refused anyway
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler given broken bytes may raise anything at all
-        raise NotPlain(" ".join(str(error).split())[:200]) from None
+        raise NotPlain(one_line(error)) from None
 
 
 def _refuse_packed(content: bytes) -> None:

@@ -6,16 +6,19 @@ Anything wrong raises a `UserError` of one line. docs/untrusted-input.md lists a
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 
 MAX_BYTES = 2**24  # the largest file that is read, except for weights
 DEEPEST = 50  # levels of nested lists and mappings
 MOST_NODES = 200_000  # values in a YAML file, with each alias counted in full
+LARGEST_NUMBER = 1e30  # of measured values
 LONGEST_NUMBER = 1000  # characters; the time to read a number grows with the square of its length
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,7 +58,7 @@ def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
         _check_yaml(text)
         return yaml.load(text, Loader=loader)
     except Exception as error:  # yaml's constructors raise many types for wrong input
-        raise UserError(f"{path}: not valid YAML: {_short(error)}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _check_yaml(text: str) -> None:
@@ -100,7 +103,7 @@ def read_json(path: Path) -> Any:
     try:
         return parse_json(content)
     except ValueError as error:
-        raise UserError(f"{path}: not valid JSON: {_short(error)}") from None
+        raise UserError(f"{path}: not valid JSON: {one_line(error)}") from None
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -126,5 +129,17 @@ def _inside(value: Any) -> list[Any]:
     return [item for item in items if isinstance(item, dict | list)]
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
+    """Return the names whose value is not what a reader of the file can use; what is missing, or None, is right.
+
+    Args:
+        values: as read; all names are wrong where it is no mapping.
+        types: by name, as `isinstance` takes them. A number may be NaN, but not larger than `LARGEST_NUMBER`.
+    """
+    return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, kind) and not (isinstance(value, int | float) and abs(value) > LARGEST_NUMBER)

@@ -16,7 +16,7 @@ load as they are.
 
 In memory everything is channels_last: a tensor has the shape [batch, channels, height, width], but
 the channels of one place lie side by side. The patch embedding brings its input into that order and
-every operation after it keeps it.
+every operation after it keeps it. (The kernels for GPUs want whole planes instead: `kernels.choose_path`.)
 """
 
 import copy
@@ -30,6 +30,10 @@ from torch.nn import functional as F
 ACTIVATIONS: dict[str, type[nn.Module]] = {"GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
 
+# Of input, weight and bias; `kernels.choose_path` puts faster ones in place of those here.
+Convolve = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
 def _activation(name: str) -> nn.Module:
     if name not in ACTIVATIONS:
         raise ValueError(f"activation is one of {', '.join(ACTIVATIONS)}, not {name!r}")
@@ -41,6 +45,8 @@ class PatchEmbeddings(Module):
 
     It is a convolution whose stride is its kernel size, so patches touch and do not overlap.
     """
+
+    memory_format = channels_last  # kernels.choose_path sets it
 
     def __init__(self, d_model: int, patch_size: int, in_channels: int, *, activation: str = "GELU") -> None:
         super().__init__()
@@ -59,7 +65,7 @@ class PatchEmbeddings(Module):
         p = self.conv.kernel_size[0]
         if height % p or width % p:
             raise ValueError(f"patch_size {p} does not divide an image of {height}x{width} pixels")
-        x = x.contiguous(memory_format=channels_last)
+        x = x.contiguous(memory_format=self.memory_format)
         return self.norm(self.act(self.conv(x)))
 
 
@@ -84,6 +90,20 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
     return x if bias is None else x + bias[:, None, None]
 
 
+def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """One linear map over the channels of every place, in PyTorch's operations.
+
+    Args:
+        x: [batch, channels, height, width].
+        weight: [out, channels, 1, 1].
+        bias: [out].
+
+    Returns:
+        [batch, out, height, width].
+    """
+    return F.conv2d(x, weight, bias)
+
+
 class DepthWiseConv(nn.Conv2d):
     """A depth-wise convolution: one k x k filter for each channel. Height and width do not change.
 
@@ -93,7 +113,19 @@ class DepthWiseConv(nn.Conv2d):
 
     def __init__(self, d_model: int, kernel_size: int) -> None:
         super().__init__(d_model, d_model, kernel_size, padding=(kernel_size - 1) // 2, groups=d_model)
-        self.convolve: Callable[[Tensor, Tensor, Tensor | None], Tensor] = depthwise_conv2d  # or a faster kernel
+        self.convolve: Convolve = depthwise_conv2d  # or a faster kernel
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, d_model, height, width] -> the same shape."""
+        return self.convolve(x, self.weight, self.bias)
+
+
+class PointWiseConv(nn.Conv2d):
+    """Each place's channels are mixed by one linear map, the same for all places."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, d_model, kernel_size=1)
+        self.convolve: Convolve = pointwise_conv2d  # or a faster kernel
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter each channel: [batch, d_model, height, width] -> the same shape."""
@@ -119,7 +151,7 @@ class ConvMixerLayer(Module):
         self.depth_wise_conv = DepthWiseConv(d_model, kernel_size)
         self.act1 = _activation(activation)
         self.norm1 = nn.BatchNorm2d(d_model)
-        self.point_wise_conv = nn.Conv2d(d_model, d_model, kernel_size=1)
+        self.point_wise_conv = PointWiseConv(d_model)
         self.act2 = _activation(activation)
         self.norm2 = nn.BatchNorm2d(d_model)
 

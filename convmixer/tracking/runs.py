@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
-from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml
+from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml, wrong_values
 from convmixer.project import logs_folder
 from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
 
@@ -33,10 +33,11 @@ class Run:
     def info(self) -> dict[str, Any]:
         """labml's `run.yaml`: name, comment, tags, date, time, commit. Raises UserError if it is damaged."""
         info = self._yaml("run.yaml")
-        wrong = [name for name, kind in INFO.items() if not isinstance(info.get(name, kind()), kind)]
-        if wrong or not all(isinstance(tag, str) for tag in info.get("tags", [])):
+        info = {name: kind() for name, kind in INFO.items()} | {k: v for k, v in info.items() if v is not None}
+        wrong = wrong_values(info, INFO)
+        if wrong or not all(isinstance(tag, str) for tag in info["tags"]):
             raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} has the wrong type")
-        return {name: kind() for name, kind in INFO.items()} | info
+        return info
 
     @cached_property
     def labml_configs(self) -> dict[str, dict[str, Any]]:
@@ -71,9 +72,7 @@ class Run:
         """The results at the end of the run; empty if it has not ended. Raises UserError if they are damaged."""
         file = self.folder / SUMMARY
         summary = read_json(file) if file.exists() else {}
-        wrong = [
-            name for name, kind in ENDING.items() if not isinstance(summary, dict) or not is_a(summary, name, kind)
-        ]
+        wrong = wrong_values(summary, ENDING)
         if wrong:
             raise UserError(f"{file}: {wrong[0]} has the wrong type")
         return summary
@@ -132,12 +131,6 @@ INFO = {**dict.fromkeys(("name", "comment", "trial_date", "trial_time", "python_
 INFO |= {"is_dirty": bool}
 ITEM = {"value", "computed", "is_explicitly_specified"}
 ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.valid", "accuracy.test"), int | float)}
-
-
-def is_a(values: dict[str, Any], name: str, kind: Any) -> bool:
-    """Return True if a value has the type `kind` or is missing; numbers may be NaN, but not infinite or huge."""
-    value = values.get(name)
-    return value is None or (isinstance(value, kind) and (isinstance(value, str) or not abs(value) > 1e30))
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:

@@ -10,20 +10,20 @@ Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard dev
 BINS = 15
 
 
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a proportion, of which `hits` in `n` were observed.
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of a proportion, of which `correct` in `n` were observed.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. In contrast
-    to hits / n plus or minus two standard errors, it stays between 0 and 1, also for few images and high accuracy.
+    to correct / n plus or minus two standard errors, it stays between 0 and 1, also for few images and high accuracy.
     """
-    share, z = hits / n, Z_95
+    share, z = correct / n, Z_95
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # Rounding must not exclude the observed share, nor go beyond 0 and 1.
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
-def hits_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
+def correct_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
     """Count the images whose label `[n]` is among the `k` largest of their logits `[n, classes]`."""
     return int((logits.topk(k).indices == labels[:, None]).sum())
 

@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from convmixer.console import counted, printable
-from convmixer.trained.classification_metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.classification_metrics import (
+    BINS,
+    calibration,
+    confusion_matrix,
+    correct_in_top,
+    wilson_interval,
+)
 from convmixer.training.metrics import Metric
 
 
@@ -33,9 +39,9 @@ def measure(
     found = calibration(logits, labels)
     confusion = confusion_matrix(logits.argmax(1), labels, len(classes))
     top = {"top_1": 1} | ({"top_5": 5} if len(classes) > 5 else {})
-    result: dict[str, Any] = {name: _share(hits_in_top(logits, labels, k), len(labels)) for name, k in top.items()}
+    result: dict[str, Any] = {name: _share(correct_in_top(logits, labels, k), len(labels)) for name, k in top.items()}
     if mirrored is not None:
-        result["top_1_with_mirror"] = _share(hits_in_top((logits + mirrored) / 2, labels, 1), len(labels))
+        result["top_1_with_mirror"] = _share(correct_in_top((logits + mirrored) / 2, labels, 1), len(labels))
     return result | {
         "loss": F.cross_entropy(logits, labels).item(),
         "metrics": {name: metric(logits, labels).double().mean().item() for name, metric in (metrics or {}).items()},
@@ -51,8 +57,8 @@ def measure(
     }
 
 
-def _share(hits: int, n: int) -> dict[str, Any]:
-    return {"accuracy": hits / n, "interval": list(wilson_interval(hits, n))}
+def _share(correct: int, n: int) -> dict[str, Any]:
+    return {"accuracy": correct / n, "interval": list(wilson_interval(correct, n))}
 
 
 def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -61,14 +67,14 @@ def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str,
     for label, images in enumerate(confusion.sum(1).tolist()):
         if images == 0:
             continue
-        hits, predicted = int(confusion[label, label]), int(confusion[:, label].sum())
+        correct, predicted = int(confusion[label, label]), int(confusion[:, label].sum())
         wrong = confusion[label].clone()
         wrong[label] = 0
         most = int(wrong.argmax())
         rows[classes[label]] = {
             "images": images,
-            **_share(hits, images),
-            "precision": hits / predicted if predicted else None,
+            **_share(correct, images),
+            "precision": correct / predicted if predicted else None,
             "taken_for": {"class": classes[most], "images": int(wrong[most])} if wrong[most] else None,
         }
     return rows

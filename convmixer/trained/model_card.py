@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from convmixer.console import as_argument
+from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
 from convmixer.project import command
@@ -192,6 +193,8 @@ def _how_to_measure(trained: Trained, output: Path) -> str:
     if trained.imported:
         return f"\nMeasure it: `python experiment.py evaluate {output.name} --data FOLDER`\n"
     dataset = trained.configs["data.dataset"]
+    if dataset == "auto":
+        dataset = dataset_of_auto([trained.data["name"]], None)
     arguments = f"data.dataset={dataset}" + (" data.path=FOLDER" if dataset == "images" else "")
     return f"\nMeasure the accuracy again: `python experiment.py evaluate {output.name} {arguments}`\n"
 

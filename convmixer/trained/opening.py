@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convmixer.console import one_line
 from convmixer.errors import UserError
+from convmixer.files.untrusted import wrong_values
 from convmixer.model.interchange import sizes_of
 from convmixer.model.layers import ACTIVATIONS
 from convmixer.model.variants import conv_mixer
@@ -168,16 +169,12 @@ SUMMARY_TYPES = {
 
 
 def _check_summary(summary: Any, name: str) -> None:
-    if not isinstance(summary, dict):
-        raise UserError(f"{name}: its summary is not a mapping")
-    for key, kind in SUMMARY_TYPES.items():
-        value = summary.get(key, kind() if isinstance(kind, type) else 0)
-        if not isinstance(value, kind) or (isinstance(value, int | float) and abs(value) > MOST_NUMBER):
-            raise UserError(f"{name}: {key} in its summary is wrong: {str(value)[:40]!a}")
+    wrong = wrong_values(summary, SUMMARY_TYPES)
+    if wrong:
+        raise UserError(f"{name}: {wrong[0]} in its summary has the wrong type")
 
 
 LARGEST_SIDE = 4096  # pixels
-MOST_NUMBER = 1e30
 BUILT_IN = {"model": "conv_mixer", "layer": "conv_mixer_layer"}
 NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_channels", "activation")
 

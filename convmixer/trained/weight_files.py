@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from convmixer.console import one_line
 from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
 from convmixer.files.pickles import NotPlain, holds_its_numbers, load_plain
@@ -109,7 +110,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
     except Exception as error:  # damage, or number types that torch does not know
-        raise UserError(f"{path}: can't be read: {_short(error)}") from None
+        raise UserError(f"{path}: can't be read: {one_line(error)}") from None
 
 
 def _read_pickle(path: Path) -> Any:
@@ -160,7 +161,3 @@ def _digest(weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         digest.update(tensor.contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

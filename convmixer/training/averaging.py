@@ -33,8 +33,7 @@ class AveragedWeights:
         decay = min(self.decay, (updates - 1) / (updates + 8))
         averages, weights = zip(*self._floats, strict=True)
         torch._foreach_lerp_(averages, weights, 1 - decay)
-        for average, counter in self._counters:
-            average.copy_(counter)
+        torch._foreach_copy_(*zip(*self._counters, strict=True))
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -5,6 +5,7 @@ import traceback
 
 import torch
 
+from convmixer.console import one_line
 from convmixer.training.hardware import give_back_freed_memory
 from convmixer.training.trainer import Trainer
 
@@ -23,7 +24,7 @@ def advice(trainer: Trainer, error: Exception) -> str:
 
     The measurement destroys the trainer's weights.
     """
-    said = " ".join(str(error).split())[:120]
+    said = one_line(error, 120)
     if not _was_in_update(error):
         return f"out of memory while evaluating: give a smaller valid_batch_size ({said})"
     if not trainer.workers.is_alone:  # a measurement needs all workers

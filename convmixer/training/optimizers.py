@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from convmixer.errors import UserError
+from convmixer.training.muon import BatchedMuon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
@@ -45,9 +46,30 @@ def faster_norm_biases(groups: list[dict], model: nn.Module, learning_rate: floa
 
 
 def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: float) -> torch.optim.AdamW:
-    """Build AdamW (arXiv 1711.05101), fused on CPU and CUDA."""
-    fused = all(p.device.type in ("cpu", "cuda") for group in groups for p in group["params"])
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(betas[0], betas[1]), eps=eps, fused=fused)
+    """Build AdamW (arXiv 1711.05101), fused on CPU and CUDA; on CUDA it may be captured in a graph."""
+    devices = {p.device.type for group in groups for p in group["params"]}
+    return torch.optim.AdamW(
+        groups,
+        lr=learning_rate,
+        betas=(betas[0], betas[1]),
+        eps=eps,
+        fused=devices <= {"cpu", "cuda"},
+        capturable=devices == {"cuda"},
+    )
+
+
+def set_learning_rate(group: dict, learning_rate: float) -> None:
+    """Set the learning rate of an optimizer's group; if it is a tensor, which a CUDA graph reads, in place."""
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(learning_rate)
+    else:
+        group["lr"] = learning_rate
+
+
+def learning_rates_on(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Make the learning rates of all groups tensors on a device, so that a whole step can be a CUDA graph."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:
@@ -93,7 +115,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         ids = {id(p) for p in matrices}
         rest = [group | {"params": [p for p in group["params"] if id(p) not in ids]} for group in groups]
         self.adamw = adamw([group for group in rest if group["params"]], learning_rate, betas, eps)
-        self.muon = torch.optim.Muon(
+        self.muon = BatchedMuon(
             [nn.Parameter(_matrix(weight)) for weight in matrices],
             lr=muon_learning_rate,
             weight_decay=muon_weight_decay,

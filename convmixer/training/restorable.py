@@ -9,6 +9,7 @@ from torch import Tensor
 
 from convmixer.errors import UserError
 from convmixer.files.pickles import holds_its_numbers
+from convmixer.training.muon import BatchedMuon
 
 REQUIRED = (  # the entries that all versions write
     *("model", "model_in_training", "optimizer", "scaler", "interval", "epoch_sums", "generator", "cuda_generators"),
@@ -18,6 +19,7 @@ KEPT = {  # the state of each parameter in an optimizer
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.SGD: ("momentum_buffer",),
     torch.optim.Muon: ("momentum_buffer",),
+    BatchedMuon: ("momentum_buffer",),
 }
 CUDA_GENERATOR = (16,)  # bytes: seed and offset
 MOST_STEPS = 10**12
@@ -83,7 +85,8 @@ def _compare(own: Any, other: Any, where: str) -> None:
     elif isinstance(own, Tensor):
         _check_tensor(other, tuple(own.shape), own.dtype, where)
     elif isinstance(own, bool | str | None):
-        is_switch = isinstance(own, bool) and not where.endswith((".fused", ".foreach"))  # these depend on the device
+        depends_on_device = where.endswith((".fused", ".foreach", ".capturable"))
+        is_switch = isinstance(own, bool) and not depends_on_device
         if type(own) is not type(other) or (is_switch and own != other):
             raise _unfit(f"{where} is {_kind(other)}, expected {_kind(own)}")
     elif isinstance(own, int | float):

@@ -1,5 +1,6 @@
 """The training loop: updates, metrics, validation and the state to resume from."""
 
+import copy
 import math
 import time
 from collections.abc import Mapping
@@ -13,16 +14,19 @@ from torch.nn import functional as F
 
 from convmixer.data.batches import Batch, Batches
 from convmixer.training.averaging import AveragedWeights
+from convmixer.training.compiling import compiled
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
 from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
+from convmixer.training.optimizers import set_learning_rate
 from convmixer.training.restorable import check_restorable
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
+WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
 
 
 class Observer(Protocol):
@@ -100,12 +104,14 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.precision is torch.float16 and self.device.type == "cuda"
         )
-        compiled = torch.compile(self.model, mode=self.compile_mode) if self.compile_mode else self.model
-        self.forward = self.workers.data_parallel(compiled, self.share_statistics)
-        self.learning_rates = [group["lr"] for group in self.optimizer.param_groups]
+        forward = compiled(self.model, self.compile_mode) if self.compile_mode else self.model
+        self.forward = self.workers.data_parallel(forward, self.share_statistics)
+        self.learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self.warm_up_seconds = 0.0  # the part of it for the first update of each attempt
+        self.warm_up_seconds = (
+            0.0  # of each attempt: before the training time, or the first update, which is part of it
+        )
         self._is_cold = True
         self.best_accuracy = -1.0
         self.rewinds = 0
@@ -145,6 +151,8 @@ class Trainer:
             KeyboardInterrupt: the observer asked to stop; its `checkpoint` was called before.
             Diverged: the loss, or a weight, is no longer finite, or the loss jumped up.
         """
+        if self._is_cold and (self.compile_mode or self.device.type == "cuda") and self.step < self.total_steps:
+            self._warm_up()
         while self.step < self.total_steps:
             started = time.perf_counter()
             before = self.seconds
@@ -159,7 +167,7 @@ class Trainer:
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
-            self._warm_up(batch) if self._is_cold else self.train_step(batch)
+            self._first_step(batch) if self._is_cold else self.train_step(batch)
             observer.stepped(self)
             ended = number == self.steps_per_epoch or self.step == self.total_steps
             if number % save_every == 0 or ended:
@@ -195,12 +203,28 @@ class Trainer:
             self.average.update(self.step)
         self._add(loss, logits, labels, norm)
 
-    def _warm_up(self, batch: Batch) -> None:
-        """Make the first update of an attempt and measure its time: it compiles, allocates and chooses kernels."""
+    def _warm_up(self) -> None:
+        """Make updates with batches of every size, and undo them.
+
+        So compiling, recording of graphs and the choice of kernels take place before the training time.
+        """
         started = time.perf_counter()
-        self.train_step(batch)
+        before = copy.deepcopy(self.state_dict())
+        self.model.train()
+        for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
+            batch = next(self.train.epoch(self.epoch, number))
+            for _ in range(WARM_UP_UPDATES):
+                self.train_step(batch)
+        self.load_state_dict(before)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        self.warm_up_seconds += time.perf_counter() - started
+        self._is_cold = False
+
+    def _first_step(self, batch: Batch) -> None:
+        """The first update of an attempt, timed by itself: it allocates."""
+        started = time.perf_counter()
+        self.train_step(batch)
         self.warm_up_seconds += time.perf_counter() - started
         self._is_cold = False
 
@@ -246,7 +270,7 @@ class Trainer:
     def _set_learning_rate(self) -> None:
         factor = self.schedule((self.step + 0.5) / self.total_steps) * RATE_FACTOR**self.rewinds
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-            group["lr"] = learning_rate * factor
+            set_learning_rate(group, learning_rate * factor)
 
     def _zeros(self) -> Tensor:
         """Return zeros for the sums over images of loss, correct predictions, 1 and gradient norm."""
@@ -281,7 +305,7 @@ class Trainer:
         return {
             "loss.train": loss / count,
             "accuracy.train": correct / count,
-            "optim.lr": self.optimizer.param_groups[0]["lr"],
+            "optim.lr": float(self.optimizer.param_groups[0]["lr"]),
             "norm.gradient": norm / count,
             "norm.weight": self._weight_norm(),
             "time.images_per_second": count / elapsed,

@@ -4,16 +4,17 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 
 import pytest
 import torch
 import yaml
 from conftest import EXPERIMENT, metrics_saved, wait_for
+from published import write_tree
 from run_folders import assert_same_result, only_run, weights
 
 from convmixer.tracking.runs import Run, all_runs, run
@@ -40,12 +41,10 @@ def test_a_run_is_trained_tracked_checkpointed_and_tested(command, tiny_run_over
     assert (trained.folder / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_real_photographs_are_learned(command, cifar_zip, tmp_path) -> None:
+def test_real_photographs_are_learned(command, cifar10_files, tmp_path) -> None:
     """A hundred CIFAR-10 training images of each class, from a .zip: well above chance within seconds."""
-    with zipfile.ZipFile(cifar_zip) as whole, zipfile.ZipFile(tmp_path / "some.zip", "w") as some:
-        for name in whole.namelist():
-            if re.search(r"(train/.*/00\d\d|test/.*/000\d)\.jpg$", name):
-                some.writestr(name, whole.read(name))
+    tree = write_tree(cifar10_files, tmp_path / "some", train=100, test=10)
+    shutil.make_archive(str(tree), "zip", tree)
     command("data.dataset=images", "data.path=some.zip", "data.validation=100", "d_model=32", "n_layers=4", "epochs=12")
     summary = only_run(tmp_path).summary
     assert summary["data"] == "some"
@@ -277,7 +276,7 @@ def test_without_validation_best_is_last(command, tiny_run_overrides, tmp_path) 
     assert not trained.checkpoint("best").exists()
 
 
-def test_cifar10_that_cannot_be_had_becomes_shapes_with_a_banner(command, tmp_path) -> None:
+def test_cifar10_that_is_not_available_becomes_shapes_with_a_banner(command, tmp_path) -> None:
     """`auto`, with no way to the internet: here a proxy that refuses."""
     offline = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
     started = time.monotonic()
@@ -290,6 +289,15 @@ def test_cifar10_that_cannot_be_had_becomes_shapes_with_a_banner(command, tmp_pa
     assert refused.stderr.count("\n") == 1 and "data.dataset=shapes" in refused.stderr
     torchrun = command("steps=2", status=2, TORCHELASTIC_RUN_ID="x", **offline)
     assert "data.dataset=shapes" in torchrun.stderr
+
+
+def test_auto_takes_a_tree_in_data_path_as_images(command, tiny, tiny_run_overrides, tmp_path) -> None:
+    """`data.dataset=images` may be left out; the run is resumed and evaluated as one on images."""
+    overrides = [word for word in tiny_run_overrides if word != "data.dataset=images"]
+    command(*overrides)
+    assert only_run(tmp_path).info["name"] == "tiny-small"
+    assert only_run(tmp_path).summary["data"] == "tiny"
+    assert "of 60 images of tiny" in command("evaluate", "last").stdout
 
 
 def test_a_logs_folder_that_cannot_be_written_is_said_in_one_line(command, tiny_run_overrides, tmp_path) -> None:

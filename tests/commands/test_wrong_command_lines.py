@@ -128,6 +128,11 @@ WRONG = [
     ("data.dataset=shapes name=a/b", "a name that a folder can have"),
     ("data.dataset=images", "needs data.path"),
     ("data.dataset=images data.path=nowhere", "nowhere"),
+    ("data.path=nowhere", "nowhere: no such folder"),
+    ("data.path=.", "holds no CIFAR-10: expected cifar-10-batches-py/, "),
+    ("data.dataset=cifar10 data.path=.", "an image tree there is read with data.dataset=images"),
+    ("data.dataset=cifar100 data.path=.", "expected cifar-100-python/, cifar-100-python.tar.gz"),
+    (f"data.path={__file__}", "is a file, expected the folder it is in"),
 ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from convmixer.dashboard import assets
 from convmixer.dashboard.assets import ASSETS, Asset, static_files
 from convmixer.errors import UserError
+from convmixer.files import download
 
 pytest.importorskip("labml_app")
 
@@ -21,7 +22,7 @@ pytest.importorskip("labml_app")
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, bytes]]:
     """An npm registry on loopback that answers with these bytes; there is no cache, no npm and no internet."""
     contents: dict[str, bytes] = {}
-    monkeypatch.setattr(assets, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(download, "PAUSES", (0.0,))
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -112,29 +113,15 @@ def test_without_npm_the_page_s_own_addresses_are_asked(
 ) -> None:
     asked = []
 
-    def answer(url: str) -> bytes:
+    def answer(url: str, limit: int) -> bytes:
         asked.append(url)
         return b"sound"
 
     monkeypatch.delenv("NPM_CONFIG_REGISTRY")
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(assets, "_get", answer)
+    monkeypatch.setattr(assets, "read", answer)
     assert static_files()["vendor/package/dist/file.css"] == b"sound"
     assert asked[0].startswith("https://") and asked[0].endswith("/bootstrap.min.css")
-
-
-def test_a_refused_connection_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = iter([ConnectionRefusedError("refused"), ConnectionResetError("reset"), b"sound"])
-
-    def read(url: str) -> bytes:
-        answer = next(answers)
-        if isinstance(answer, OSError):
-            raise answer
-        return answer
-
-    monkeypatch.setattr(assets, "_read", read)
-    monkeypatch.setattr(assets, "PAUSES", (0.0, 0.0, 0.0))
-    assert assets._get("http://127.0.0.1/file") == b"sound"
 
 
 def test_the_page_names_nothing_on_the_web() -> None:

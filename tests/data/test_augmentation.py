@@ -1,7 +1,5 @@
 """What an augmented image depends on: seed, epoch and its index in the data set; not on the batch it is in."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from pictures import noise
@@ -25,7 +23,7 @@ def dataset() -> Dataset:
 
 def augmentation(dataset: Dataset, *ops: str, seed: int = 5) -> Augmentation:
     """As a run has it that names these operations."""
-    return Augmentation.of(SimpleNamespace(**_defaults(), ops=list(ops)), dataset, seed, N)
+    return Augmentation.of(_defaults() | {"ops": list(ops)}, dataset, seed, N)
 
 
 def _defaults() -> dict:
@@ -100,7 +98,7 @@ def test_the_default_augmentation_shows_what_it_showed_before_there_was_more() -
     """Trained runs can be repeated: draws of these two, and the images they give, are kept for ever."""
     split = Split(noise(6, 8, 8), torch.arange(6) % 2)
     data = measured("noise", ("a", "b"), split, split)
-    some = Augmentation.of(SimpleNamespace(**_defaults(), ops=["translate", "flip"]), data, 0, 6)
+    some = Augmentation.of(_defaults() | {"ops": ["translate", "flip"]}, data, 0, 6)
     images = some(split.images, torch.arange(6), some.draws(1))
     assert images.long().mul(torch.arange(images.numel()).view(images.shape)).sum().item() == EXPECTED
 

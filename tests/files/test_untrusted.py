@@ -14,9 +14,9 @@ import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from benchmarks.fuzz.attempts import TARGETS, attempt, fuzzing_room
-from benchmarks.fuzz.spoiling import Touch, nested
-from benchmarks.fuzz.weights import SAMPLE
+from benchmarks.robustness.fuzz.attempts import TARGETS, attempt, fuzzing_room
+from benchmarks.robustness.fuzz.spoiling import Touch, nested
+from benchmarks.robustness.fuzz.weights import SAMPLE
 from convmixer.console import printable
 from convmixer.dashboard.follower import Follower
 from convmixer.dashboard.storage import Store
@@ -37,7 +37,7 @@ from convmixer.training import checkpoints
 @settings(max_examples=15, phases=[Phase.explicit, Phase.reuse, Phase.generate])  # not to shrink: a seed is enough
 @given(chance=st.randoms(use_true_random=False))
 def test_a_spoilt_input_is_read_or_refused(target: str, chance: random.Random) -> None:
-    """The longer campaign: `python -m benchmarks.fuzz`."""
+    """The longer campaign: `python -m benchmarks.robustness.fuzz`."""
     with fuzzing_room() as room:
         attempt(target, chance, room)
 

@@ -9,7 +9,13 @@ from scipy.stats import binomtest, norm
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from convmixer.trained.classification_metrics import Z_95, calibration, confusion_matrix, hits_in_top, wilson_interval
+from convmixer.trained.classification_metrics import (
+    Z_95,
+    calibration,
+    confusion_matrix,
+    correct_in_top,
+    wilson_interval,
+)
 
 
 @st.composite
@@ -23,11 +29,11 @@ def outputs(draw: st.DrawFn) -> tuple[torch.Tensor, torch.Tensor]:
 
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_interval(counts: tuple[int, int]) -> None:
-    hits, n = counts
-    low, high = wilson_interval(hits, n)
-    expected = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    correct, n = counts
+    low, high = wilson_interval(correct, n)
+    expected = binomtest(correct, n).proportion_ci(0.95, method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-6)
-    assert 0 <= low <= hits / n <= high <= 1
+    assert 0 <= low <= correct / n <= high <= 1
 
 
 def test_interval_of_ten_thousand_images() -> None:
@@ -40,15 +46,15 @@ def test_interval_of_ten_thousand_images() -> None:
 def test_top_k(found, k: int) -> None:
     logits, labels = found
     k = min(k, logits.shape[1])
-    hits = sum(label in row.argsort()[-k:] for row, label in zip(logits.numpy(), labels.tolist(), strict=True))
-    assert hits_in_top(logits, labels, k) == hits
+    correct = sum(label in row.argsort()[-k:] for row, label in zip(logits.numpy(), labels.tolist(), strict=True))
+    assert correct_in_top(logits, labels, k) == correct
 
 
 def test_top_5_as_scikit_learn_counts_it() -> None:
     random = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(300, 10, generator=random), torch.randint(10, (300,), generator=random)
     expected = reference.top_k_accuracy_score(labels, logits, k=5, normalize=False)
-    assert hits_in_top(logits, labels, 5) == expected
+    assert correct_in_top(logits, labels, 5) == expected
 
 
 @given(outputs())

@@ -4,16 +4,21 @@ import copy
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convmixer.errors import UserError
 from convmixer.model.layers import ConvMixer
 from convmixer.model.variants import conv_mixer
+from convmixer.training.muon import BatchedMuon
 from convmixer.training.optimizers import (
     MuonAndAdamW,
     adamw,
     faster_norm_biases,
     hidden_matrices,
+    learning_rates_on,
     parameter_groups,
+    set_learning_rate,
     sgd,
 )
 
@@ -73,16 +78,74 @@ def test_muon_has_the_point_wise_weights_and_adamw_all_others(patch_size: int) -
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_point_wise_weight_gets_the_update_of_torchs_muon_on_the_matrix(memory_format: torch.memory_format) -> None:
+    """But for the iteration's rounding: torch's is in bfloat16, on a CPU ours is not."""
     torch.manual_seed(0)
     model = conv_mixer(8, 1, 3, 2).to(memory_format=memory_format)
     weight = model.conv_mixer_layers[0].point_wise_conv.weight
-    matrix = torch.nn.Parameter(weight.detach().flatten(1).clone())
+    start = weight.detach().flatten(1).clone()
+    matrix = torch.nn.Parameter(start.clone())
     theirs, ours = torch.optim.Muon([matrix], lr=0.02, weight_decay=0.1), make_muon(model, weight_decay=0.1)
     for seed in range(3):
         update(model, ours, seed)
         matrix.grad = weight.grad.flatten(1)
         theirs.step()
-    assert torch.equal(weight.flatten(1), matrix)
+    difference = (weight.flatten(1) - matrix).norm()
+    assert difference <= 0.02 * (matrix - start).norm()
+
+
+@given(st.lists(st.tuples(st.integers(2, 6), st.integers(2, 6)), min_size=1, max_size=5), st.integers(0, 2**31))
+def test_matrices_of_equal_and_other_shapes_get_muons_update_each(shapes: list[tuple[int, int]], seed: int) -> None:
+    """The iteration is written out here for one matrix, in float64; how long the gradient is does not matter to it."""
+    torch.manual_seed(seed)
+    matrices = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    before = [matrix.detach().double() for matrix in matrices]
+    for matrix in matrices:
+        matrix.grad = torch.randn(matrix.shape)
+    BatchedMuon(matrices, lr=0.02, weight_decay=0.1).step()
+    for matrix, start in zip(matrices, before, strict=True):
+        x = matrix.grad.double() / matrix.grad.double().norm()
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.775 * gram + 2.0315 * gram @ gram) @ x
+        expected = start * (1 - 0.02 * 0.1) - 0.02 * max(1, len(x) / len(x.T)) ** 0.5 * x
+        torch.testing.assert_close(matrix.detach().double(), expected, rtol=0, atol=1e-5)
+
+
+def test_a_step_of_eight_equal_matrices_takes_few_operations() -> None:
+    """torch.optim.Muon takes 184."""
+    matrices = [torch.nn.Parameter(torch.randn(16, 16)) for _ in range(8)]
+    optimizer = BatchedMuon(matrices, lr=0.02)
+    for matrix in matrices:
+        matrix.grad = torch.randn(16, 16)
+    optimizer.step()
+    with torch.profiler.profile() as profile:
+        optimizer.step()
+    operations = [e for e in profile.events() if e.cpu_parent is None or "step" in e.cpu_parent.name]
+    assert sum(e.name.startswith("aten::") for e in operations) <= 45
+
+
+@pytest.mark.parametrize("make", ["muon", "adamw", "sgd"])
+def test_learning_rates_may_be_tensors_as_a_graph_needs_them(make: str) -> None:
+    def trained(in_tensors: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        model = conv_mixer(8, 2, 3, 2)
+        groups = parameter_groups(model, 0.1, False)
+        optimizer = {
+            "muon": lambda: make_muon(model, 0.1),
+            "adamw": lambda: adamw(groups, 0.01, [0.9, 0.999], 1e-8),
+            "sgd": lambda: sgd(groups, 0.01, 0.9),
+        }[make]()
+        if in_tensors:
+            learning_rates_on(optimizer, torch.device("cpu"))
+        kept = [group["lr"] for group in optimizer.param_groups]
+        for seed, rate in enumerate((0.01, 0.02)):
+            for group in optimizer.param_groups:
+                set_learning_rate(group, rate)
+            update(model, optimizer, seed)
+        assert not in_tensors or all(a is b["lr"] for a, b in zip(kept, optimizer.param_groups, strict=True))
+        return list(model.parameters())
+
+    torch.testing.assert_close(trained(True), trained(False))
 
 
 def test_muon_follows_the_groups_learning_rates() -> None:

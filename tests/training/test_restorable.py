@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.fuzz.weights import small_trainer
+from benchmarks.robustness.fuzz.weights import small_trainer
 from convmixer.errors import UserError
 from convmixer.training.trainer import Trainer
 

@@ -8,12 +8,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
 from convmixer.errors import TrainingFault
 from convmixer.model.variants import conv_mixer
+from convmixer.training import timing
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.divergence import Diverged
 from convmixer.training.optimizers import (
@@ -71,7 +73,8 @@ def two_colours(n: int) -> Split:
 def make_trainer(total_steps: int = 25, device: torch.device = CPU, **options) -> Trainer:
     dataset = measured("colours", ("dark", "red"), two_colours(70), two_colours(20))
     torch.manual_seed(0)
-    model = conv_mixer(4, 1, 3, 2, n_classes=2).to(device, memory_format=torch.channels_last)
+    model = options.pop("model", None) or conv_mixer(4, 1, 3, 2, n_classes=2)
+    model.to(device, memory_format=torch.channels_last)
     optimizer = options.pop("optimizer", None) or adamw(parameter_groups(model, 0.01, False), 0.02, [0.9, 0.999], 1e-8)
     return Trainer(
         model,
@@ -283,3 +286,63 @@ def test_each_rewind_halves_the_learning_rate() -> None:
     trainer.rewinds = 2
     trainer.fit(notes)
     assert {values["optim.lr"] for _, values in notes.saved} == {0.02 / 4}
+
+
+@pytest.fixture
+def compilations(monkeypatch: pytest.MonkeyPatch) -> CompileCounter:
+    """Counts what torch.compile compiles; the code is run as it is, which spares its seconds."""
+    torch._dynamo.reset()
+    counter, compile_ = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model, **options: compile_(model, **options | {"backend": counter}))
+    return counter
+
+
+def test_equal_layers_are_compiled_once_and_nothing_is_while_the_clock_runs(compilations: CompileCounter) -> None:
+    """70 images make batches of 16 and a last one of 6."""
+    torch.manual_seed(0)
+    model = conv_mixer(4, 5, 3, 2, n_classes=2)
+    compiled_ones: list[int] = []
+    trainer, notes = make_trainer(11, model=model, compile_mode="default"), Notes()
+    notes.stepped = lambda trainer: compiled_ones.append(compilations.frame_count)
+    trainer.fit(notes)
+    assert set(compiled_ones) == {6}  # patch embedding, layer and head for two sizes of batch
+    assert trainer.step == 11 and trainer.warm_up_seconds > 0
+
+
+def test_updates_that_warm_up_are_taken_back(compilations: CompileCounter) -> None:
+    """Weights, statistics, optimizer, average and random generators are as without."""
+    ended = []
+    for mode in (None, "default"):
+        trainer = make_trainer(7)
+        trainer.compile_mode = mode
+        trainer.average = AveragedWeights(trainer.model, 0.9)
+        trainer.fit(Notes())
+        state = trainer.state_dict()
+        ended.append({name: value for name, value in state.items() if "seconds" not in name})
+    without, after = ended
+    assert_equal(after, without)
+
+
+def assert_equal(one: object, two: object) -> None:
+    if isinstance(one, dict):
+        assert one.keys() == two.keys()
+        for name in one:
+            assert_equal(one[name], two[name])
+    elif isinstance(one, list):
+        for a, b in zip(one, two, strict=True):
+            assert_equal(a, b)
+    else:
+        assert torch.equal(one, two) if isinstance(one, torch.Tensor) else one == two
+
+
+def test_minutes_are_measured_without_waiting_for_every_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = []
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    monkeypatch.setattr(timing, "updates_of_a_stretch", lambda device: 4)
+    monkeypatch.setattr(timing, "_finish", lambda device: waits.append(trial_steps()))
+    trainer = make_trainer()
+    steps, step = [], Trainer.train_step
+    trial_steps = steps.__len__
+    monkeypatch.setattr(Trainer, "train_step", lambda self, batch: (steps.append(1), step(self, batch)))
+    steps_in(trainer, 1.0)
+    assert waits == [4 * (i + 1) for i in range(timing.WARM_UP + timing.LEAST)]

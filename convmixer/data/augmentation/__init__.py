@@ -5,6 +5,7 @@ makes one image of two, `pipeline` their names and order. All but random numbers
 """
 
 from convmixer.data.augmentation.draws import random_seed
-from convmixer.data.augmentation.pipeline import MIXING, OPERATIONS, Augmentation
+from convmixer.data.augmentation.operation import Operation
+from convmixer.data.augmentation.pipeline import ALL_NAMES, MIXING, OPERATIONS, Augmentation
 
-__all__ = ["MIXING", "OPERATIONS", "Augmentation", "random_seed"]
+__all__ = ["ALL_NAMES", "MIXING", "OPERATIONS", "Augmentation", "Operation", "random_seed"]

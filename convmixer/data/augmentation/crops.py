@@ -73,7 +73,7 @@ def _places(first: Tensor, length: Tensor, size: int) -> Tensor:
     Never beyond the centre of the part's outermost pixel: what is next to the part does not shine in.
     """
     place = (torch.arange(size, device=first.device) + 0.5) * (length / size)
-    return first + torch.maximum(place, torch.tensor(0.5, device=first.device)).minimum(length - 0.5)
+    return first + place.clamp(min=0.5).minimum(length - 0.5)
 
 
 @dataclass(frozen=True)

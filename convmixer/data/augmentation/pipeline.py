@@ -1,5 +1,6 @@
 """Operations by name, and what they do to the batches of a data set."""
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,26 +14,37 @@ from convmixer.data.augmentation.mixing import Mixing
 from convmixer.data.augmentation.operation import Operation
 from convmixer.data.augmentation.randaugment import CHOICE_SETS, RandAugment
 from convmixer.data.splits import Dataset
+from convmixer.errors import UserError
 
-# How each is made from the experiment's `augment.` keys.
-OPERATIONS: dict[str, Callable[[Any, Dataset], Operation]] = {
-    "translate": lambda keys, data: Translate(keys.translate),
+# Makes each from the experiment's `augment.` keys and its data. Add your own from a script: OPERATIONS["mine"] = ...
+OPERATIONS: dict[str, Callable[[Mapping[str, Any], Dataset], Operation]] = {
+    "translate": lambda keys, data: Translate(keys["translate"]),
     "flip": lambda keys, data: Flip(),
     "alternating_flip": lambda keys, data: AlternatingFlip(),
-    "resized_crop": lambda keys, data: ResizedCrop(tuple(keys.resized_crop_scale), tuple(keys.resized_crop_ratio)),
+    "resized_crop": lambda keys, data: ResizedCrop(
+        tuple(keys["resized_crop_scale"]), tuple(keys["resized_crop_ratio"])
+    ),
     "randaugment": lambda keys, data: RandAugment(
-        CHOICE_SETS[keys.randaugment_set](data.mean, *data.train.images.shape[1:3]),
-        keys.randaugment_ops,
-        keys.randaugment_magnitude,
-        keys.randaugment_std,
+        CHOICE_SETS[keys["randaugment_set"]](data.mean, *data.train.images.shape[1:3]),
+        keys["randaugment_ops"],
+        keys["randaugment_magnitude"],
+        keys["randaugment_std"],
     ),
-    "jitter": lambda keys, data: Jitter(keys.jitter),
+    "jitter": lambda keys, data: Jitter(keys["jitter"]),
     "erasing": lambda keys, data: Erasing(
-        keys.erasing, keys.erasing_fill == "noise", _levels(data.mean), _levels(data.std)
+        keys["erasing"], keys["erasing_fill"] == "noise", _levels(data.mean), _levels(data.std)
     ),
-    "cutout": lambda keys, data: Cutout(keys.cutout, _levels(data.mean)),
+    "cutout": lambda keys, data: Cutout(keys["cutout"], _levels(data.mean)),
 }
 MIXING = ("mixup", "cutmix")  # come after all operations: two finished images are mixed
+
+
+ALL_NAMES: Mapping[str, Any] = ChainMap(dict.fromkeys(MIXING), OPERATIONS)  # of `augment.ops`, later ones too
+
+
+class _Keys(dict[str, Any]):
+    def __missing__(self, name: str) -> Any:
+        raise UserError(f"augment.{name} is not known: give it")
 
 
 def _levels(channels: tuple[float, ...]) -> tuple[float, ...]:
@@ -49,11 +61,16 @@ class Augmentation:
         self.mixing = mixing
 
     @classmethod
-    def of(cls, keys: Any, data: Dataset, seed: int, n: int) -> "Augmentation":
-        """What an experiment's `augment.` keys say."""
-        operations = {name: OPERATIONS[name](keys, data) for name in keys.ops if name in OPERATIONS}
-        alphas = {name: getattr(keys, name) if name in keys.ops else None for name in MIXING}
-        mixing = Mixing(**alphas, cutmix_share=keys.cutmix_share) if any(alphas.values()) else None
+    def of(cls, keys: Mapping[str, Any], data: Dataset, seed: int, n: int) -> "Augmentation":
+        """Make the augmentation that an experiment's `augment.` keys describe.
+
+        Raises:
+            UserError: a key that an operation needs is missing.
+        """
+        keys = _Keys(keys)
+        operations = {name: OPERATIONS[name](keys, data) for name in keys["ops"] if name in OPERATIONS}
+        alphas = {name: keys[name] if name in keys["ops"] else None for name in MIXING}
+        mixing = Mixing(**alphas, cutmix_share=keys["cutmix_share"]) if any(alphas.values()) else None
         return cls(operations, seed, n, mixing)
 
     def draws(self, epoch: int) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from convmixer.model.kernels.choice import CHOICES, Path, choose_path
 from convmixer.model.kernels.depthwise import depthwise_conv2d
 from convmixer.model.kernels.layer import layer_fits, layer_forward
+from convmixer.model.kernels.pointwise import pointwise_conv2d
 
 __all__ = [
     "CHOICES",
@@ -11,4 +12,5 @@ __all__ = [
     "depthwise_conv2d",
     "layer_fits",
     "layer_forward",
+    "pointwise_conv2d",
 ]

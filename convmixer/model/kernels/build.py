@@ -6,6 +6,7 @@ bytes are a checksum: a file that was damaged is made again.
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -30,6 +31,8 @@ INSTRUCTIONS = {
 PLAIN = ("-DVECTOR_BYTES=16",)
 _DIGEST_BYTES = 32
 _PATIENCE = 300.0  # seconds for the compiler, or for another process that compiles
+
+log = logging.getLogger("convmixer")
 
 
 class Unavailable(Exception):
@@ -90,6 +93,7 @@ def _load() -> Library:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
             if not _is_whole(path):
+                log.info("compiling the kernels: only this once, it takes up to half a minute")
                 started = time.perf_counter()
                 _compile(compiler, flags, runtime, path)
                 seconds = time.perf_counter() - started

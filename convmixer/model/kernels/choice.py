@@ -9,8 +9,11 @@ from convmixer.errors import UserError
 from convmixer.model.kernels.build import Unavailable, library
 from convmixer.model.kernels.depthwise import depthwise_conv2d, triton_is_available
 from convmixer.model.kernels.layer import NativeLayer
-from convmixer.model.layers import ConvMixerLayer, DepthWiseConv
-from convmixer.model.layers import depthwise_conv2d as reference
+from convmixer.model.kernels.memory import order_on
+from convmixer.model.kernels.pointwise import pointwise_conv2d
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PatchEmbeddings, PointWiseConv
+from convmixer.model.layers import depthwise_conv2d as depthwise_reference
+from convmixer.model.layers import pointwise_conv2d as pointwise_reference
 
 CHOICES = ("auto", "torch", "native")
 
@@ -30,18 +33,27 @@ class Path(NamedTuple):
 def choose_path(model: nn.Module, kernels: str, device: torch.device, precision: torch.dtype) -> Path:
     """Let the layers of `model` go through the native kernels, wherever these fit, or through PyTorch's operations.
 
+    On a GPU the native kernels also change the order in memory, of weights and of what goes through the network: NCHW.
+
     Args:
-        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch:
-            Triton's kernels were tested in its interpreter, but never run on one yet.
+        kernels: one of `CHOICES`; auto is native for float32 on the CPU where it can be compiled. On a GPU it is torch
+            until Triton's kernels were measured on one.
 
     Raises:
         UserError: native is asked for, and can't be had.
     """
     path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
     is_native = path.name != "torch"
+    memory_format = order_on(device) if is_native else torch.channels_last
+    if memory_format is torch.contiguous_format:
+        model.to(memory_format=memory_format)
     for module in model.modules():
+        if isinstance(module, PatchEmbeddings):
+            module.memory_format = memory_format
         if isinstance(module, DepthWiseConv):
-            module.convolve = depthwise_conv2d if is_native else reference
+            module.convolve = depthwise_conv2d if is_native else depthwise_reference
+        if isinstance(module, PointWiseConv):
+            module.convolve = pointwise_conv2d if is_native and device.type == "cuda" else pointwise_reference
         if isinstance(module, ConvMixerLayer):
             module.fused = NativeLayer() if is_native else None
     return path

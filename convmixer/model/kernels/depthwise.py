@@ -11,6 +11,9 @@ from convmixer.model.kernels.build import is_available, library
 from convmixer.model.kernels.memory import in_order, like
 from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
+# Those of triton_depthwise, which only a machine with a GPU needs to import.
+WIDEST_PLANE, LARGEST_KERNEL, DTYPES_ON_CUDA = 64, 15, (torch.float32, torch.bfloat16, torch.float16)
+
 
 class Shape(ctypes.Structure):
     """The C++ `Shape`: what a kernel must know about a batch."""
@@ -29,10 +32,11 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
     k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at the right.
 
-    float32 on the CPU goes through the C++ kernels, 16 and 32 bits on CUDA through Triton's; everything else, and
-    everything where these can't be compiled, through `depthwise_conv2d_reference`. The kernels give the same bits from
-    run to run, on the CPU with any number of threads. Their gradients can be differentiated again: with
-    `create_graph=True` they are the reference's.
+    float32 on the CPU goes through the C++ kernels, 16 and 32 bits on CUDA through Triton's, for planes up to 64 wide
+    and k up to 15; everything else, and everything where these can't be compiled, through `depthwise_conv2d_reference`.
+    The kernels give the same bits from run to run, on the CPU with any number of threads. Their gradients can be
+    differentiated again: with `create_graph=True` they are the reference's. On CUDA weight and bias may be float32
+    where x has 16 bits, as under autocast; their gradients are float32 then.
 
     Args:
         x: [batch, channels, height, width], in any memory format.
@@ -40,26 +44,30 @@ def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
         bias: [channels].
 
     Returns:
-        [batch, channels, height, width], channels_last from the kernels.
+        [batch, channels, height, width], from the kernels in the order of `memory.order_on`.
     """
-    if x.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-        dtype = torch.get_autocast_dtype("cuda")
-        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    x = autocast(x)
     if is_native(x, weight):
         return _depthwise_conv2d(x, weight, bias)
     return depthwise_conv2d_reference(x, weight, bias)
 
 
+def autocast(tensor: Tensor) -> Tensor:
+    """As autocast hands it to a convolution on CUDA. On the CPU that is left to PyTorch."""
+    if tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+        return tensor.to(torch.get_autocast_dtype("cuda"))
+    return tensor
+
+
 def is_native(x: Tensor, weight: Tensor) -> bool:
     """Whether the native kernels take these."""
     fits = (
-        x.dim() == 4
-        and weight.shape == (x.shape[1], 1, weight.shape[-1], weight.shape[-1])
-        and x.shape[1:].numel() > 0
-        and x.dtype == weight.dtype
+        x.dim() == 4 and weight.shape == (x.shape[1], 1, weight.shape[-1], weight.shape[-1]) and x.shape[1:].numel() > 0
     )
     if x.device.type == "cuda":
-        return fits and x.dtype in (torch.float32, torch.bfloat16, torch.float16) and triton_is_available()
+        has_kernels = x.shape[3] <= WIDEST_PLANE and weight.shape[3] <= LARGEST_KERNEL and triton_is_available()
+        return fits and has_kernels and x.dtype in DTYPES_ON_CUDA and weight.dtype in (x.dtype, torch.float32)
+    fits = fits and x.dtype == weight.dtype
     is_float32 = x.dtype is torch.float32 and not torch.is_autocast_enabled("cpu")
     return fits and x.device.type == "cpu" and is_float32 and is_available()
 
@@ -107,10 +115,9 @@ def _depthwise_conv2d_backward(
 
 def _gradients(x: Tensor, weight: Tensor, for_input: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Room for the gradients of input, weight and bias; none for those that are not needed."""
-    nothing = x.new_empty(0)
-    dx = like(x) if for_input else nothing
+    dx = like(x) if for_input else x.new_empty(0)
     if not for_weight:
-        return dx, nothing.clone(), nothing.clone()
+        return dx, weight.new_empty(0), weight.new_empty(0)
     return dx, torch.empty_like(weight), weight.new_empty(len(weight))
 
 
@@ -125,7 +132,7 @@ def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _(gradient: Tensor, x: Tensor, weight: Tensor, for_input: bool, for_weight: bool) -> tuple[Tensor, Tensor, Tensor]:
     from convmixer.model.kernels import triton_depthwise
 
-    dx, dweight, dbias = x.new_empty(0), x.new_empty(0), x.new_empty(0)
+    dx, dweight, dbias = x.new_empty(0), weight.new_empty(0), weight.new_empty(0)
     if for_input:
         dx = triton_depthwise.input_gradient(gradient, weight)
     if for_weight:
@@ -153,9 +160,8 @@ def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tup
     needs_x, needs_weight, needs_bias = ctx.needs_input_grad
     if torch.is_grad_enabled():  # create_graph=True: gradients that have gradients
         wanted = [t for t in (x, weight, bias) if t is not None and t.requires_grad]
-        found = iter(
-            torch.autograd.grad(depthwise_conv2d_reference(x, weight, bias), wanted, gradient, create_graph=True)
-        )
+        out = depthwise_conv2d_reference(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
+        found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
         return tuple(next(found) if t is not None and t.requires_grad else None for t in (x, weight, bias))
     of_weights = needs_weight or needs_bias
     dx, dweight, dbias = _depthwise_conv2d_backward(gradient, x, weight, needs_x, of_weights)

@@ -1,17 +1,18 @@
-"""A whole ConvMixer layer in C++, or on CUDA in Triton.
+"""A whole ConvMixer layer in C++, on the CPU.
 
 GELU, BatchNorm's sums and the residual are in the passes that touch the data anyway. Its plain reference is
 `ConvMixerLayer.forward`. native/layer.cpp has the equations.
 """
 
 import ctypes
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from convmixer.model.kernels.depthwise import call, is_native, pointer, shape_of
 from convmixer.model.kernels.memory import in_order, like
-from convmixer.model.layers import ConvMixerLayer, DepthWiseConv
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PointWiseConv
 
 PARTS = ("depth_wise_conv", "act1", "norm1", "point_wise_conv", "act2", "norm2")
 
@@ -31,23 +32,17 @@ class NativeLayer:
 def layer_fits(layer: ConvMixerLayer, x: Tensor) -> bool:
     """Whether `layer_forward` computes just what the layer's own modules would.
 
-    It does for float32 on the CPU, 16 and 32 bits on CUDA, GELU, and modules as they were built, without hooks. In
-    evaluation it makes no gradients: where these are wanted, the modules do the work.
+    It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
+    gradients: where these are wanted, the modules do the work.
     """
     modules = [getattr(layer, name) for name in PARTS]
     return (
-        is_native(_autocast(x), _autocast(layer.depth_wise_conv.weight))
+        x.device.type == "cpu"
+        and is_native(x, layer.depth_wise_conv.weight)
         and all(_is_plain(module, layer.training) for module in modules)
         and layer.point_wise_conv.weight.shape == (x.shape[1], x.shape[1], 1, 1)
         and (x.numel() > x.shape[1] if layer.training else not _wants_gradients(layer, x))
     )
-
-
-def _autocast(tensor: Tensor) -> Tensor:
-    """As autocast hands it to a convolution on CUDA. On the CPU `is_native` leaves autocast to PyTorch."""
-    if tensor.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-        return tensor.to(torch.get_autocast_dtype("cuda"))
-    return tensor
 
 
 def _is_plain(module: nn.Module, training: bool) -> bool:
@@ -57,7 +52,7 @@ def _is_plain(module: nn.Module, training: bool) -> bool:
         return module.approximate == "none"
     if type(module) is nn.BatchNorm2d:
         return module.affine and module.track_running_stats and module.training == training
-    return type(module) in (nn.Conv2d, DepthWiseConv) and module.bias is not None
+    return type(module) in (nn.Conv2d, DepthWiseConv, PointWiseConv) and module.bias is not None
 
 
 def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
@@ -67,26 +62,41 @@ def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
 def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
     """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
     norms = (layer.norm1, layer.norm2)
-    x, weights = _autocast(x), []
+    weights = []
     for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
-        weights += [_autocast(convolution.weight), _autocast(convolution.bias), norm.weight, norm.bias]
+        weights += [convolution.weight, convolution.bias, norm.weight, norm.bias]
     epsilons = [norm.eps for norm in norms]
     if not layer.training:
         running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
         return _layer_evaluate(x, weights, running, epsilons)
     out, mean1, variance1, mean2, variance2, *_ = _layer_train(x, *weights, epsilons)
-    _track(layer.norm1, mean1, variance1, x.numel() // x.shape[1])
-    _track(layer.norm2, mean2, variance2, x.numel() // x.shape[1])
+    _track(norms, [mean1, mean2], [variance1, variance2], x.numel() // x.shape[1])
     return out
 
 
 @torch.no_grad()
-def _track(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, n: int) -> None:
-    """BatchNorm2d's running statistics: the variance is unbiased; without momentum, they are means of all batches."""
-    norm.num_batches_tracked.add_(1)
-    momentum = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
-    norm.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-    norm.running_var.mul_(1 - momentum).add_(variance, alpha=momentum * n / (n - 1))
+def _track(norms: tuple[nn.BatchNorm2d, ...], means: list[Tensor], variances: list[Tensor], n: int) -> None:
+    """BatchNorm2d's running statistics: the variance is unbiased; without momentum, they are means of all batches.
+
+    One operation for several tensors: on a GPU starting them is all that takes time.
+    """
+    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
+    momenta = {norm.momentum for norm in norms}
+    if None in momenta or len(momenta) > 1:
+        for norm, mean, variance in zip(norms, means, variances, strict=True):
+            momentum = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
+            _average([norm], [mean], [variance], n, momentum)
+    else:
+        _average(norms, means, variances, n, momenta.pop())
+
+
+def _average(
+    norms: Sequence[nn.BatchNorm2d], means: list[Tensor], variances: list[Tensor], n: int, momentum: float
+) -> None:
+    running_means, running_variances = [norm.running_mean for norm in norms], [norm.running_var for norm in norms]
+    torch._foreach_mul_(running_means + running_variances, 1 - momentum)
+    torch._foreach_add_(running_means, means, alpha=momentum)
+    torch._foreach_add_(running_variances, variances, alpha=momentum * n / (n - 1))
 
 
 class Stage(ctypes.Structure):
@@ -118,13 +128,6 @@ def _layer_evaluate(x: Tensor, weights: list[Tensor], running: list[Tensor], eps
     shape = shape_of(x, weights[0].shape[-1])
     call("layer_evaluate", ctypes.byref(shape), *_stages(weights, running, epsilons), *map(pointer, (x, z, out)))
     return out
-
-
-@_layer_evaluate.register_kernel("cuda")
-def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[float]) -> Tensor:
-    from convmixer.model.kernels import triton_layer
-
-    return triton_layer.evaluate(x, weights, running, epsilons)
 
 
 @_layer_evaluate.register_fake
@@ -164,14 +167,6 @@ def _outputs(x: Tensor) -> Outputs:
     return like(x), *statistics, *(like(x) for _ in range(5))
 
 
-@_layer_train.register_kernel("cuda")
-def _(x: Tensor, *weights_and_epsilons: object) -> Outputs:
-    from convmixer.model.kernels import triton_layer
-
-    *weights, epsilons = weights_and_epsilons
-    return triton_layer.train(x, weights, epsilons)
-
-
 @_layer_train.register_fake
 def _(x: Tensor, *_: object) -> Outputs:
     return _outputs(x)
@@ -194,13 +189,6 @@ def _layer_backward(
     stages = _stages(weights, statistics, epsilons)
     call("layer_backward", ctypes.byref(shape), *stages, *map(pointer, (gradient, x, *saved, dz, dx)), *into)
     return [dx, *gradients]
-
-
-@_layer_backward.register_kernel("cuda")
-def _(gradient: Tensor, x: Tensor, *others: object) -> list[Tensor]:
-    from convmixer.model.kernels import triton_layer
-
-    return triton_layer.backward(gradient, x, *others)
 
 
 @_layer_backward.register_fake

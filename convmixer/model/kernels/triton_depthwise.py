@@ -1,159 +1,162 @@
-"""Depth-wise convolution and its gradients in Triton: channels_last; float32, bfloat16, float16; sums in float32.
+"""Depth-wise convolution and its gradients in Triton, as products of matrices, which a GPU is made for.
 
-`forward_gelu` and `residual` are for the whole layer in triton_layer.py.
+A row of a plane, `x[y, :]`, times a matrix made of one row of the filter is that row's part of the convolution:
 
-Never run on a GPU yet: none was at hand. Tested in Triton's interpreter (`TRITON_INTERPRET=1`), on the CPU.
+    out[y, :] = sum over ky of x[y + ky - before, :] @ M[ky],    M[ky][i, o] = filter[ky, i - o + before]
+
+where i - o + before is within the filter, else 0 (a Toeplitz matrix). The gradient of x is the same with the filter
+turned by half a turn. That of the filter is a sum along the diagonals of
+
+    S[ky] = sum over images and y of x[y + ky - before, :]^T @ gradient[y, :]
+
+The arithmetic of a pixel grows with k and with the width, not with k squared. Products and sums are float32, tensors
+NCHW. Nothing is added atomically, so the bits are the same from run to run.
+
+Never run on a GPU yet: none was at hand. It is tested in Triton's interpreter (`TRITON_INTERPRET=1`) on the CPU, and
+compiled for three generations of GPUs.
 """
+
+from typing import NamedTuple
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from convmixer.model.kernels.memory import in_order, like
-
-PIXELS = 16  # of a row, that a program computes
-CHANNELS = 64
-CHUNKS = 32  # parts of the batch's rows whose sums are made apart, for the filters' gradient
+PROGRAMS = 1024  # that share the work on the filters' gradient; their number decides how sums are rounded
 
 
-@triton.jit
-def gelu(a):
-    """GELU and its derivative."""
-    below = 0.5 * (1.0 + tl.math.erf(a * 0.7071067811865476))
-    return a * below, below + a * tl.exp(-0.5 * a * a) * 0.3989422804014327
+class Tile(NamedTuple):
+    """Rows of planes that a program takes at a time, the rows of a filter it is for, and the warps that compute it."""
 
-
-@triton.jit
-def store_moments(value, there, moments, block, channels, c):
-    """Mean, and sum of squared distances from it, of a block's rows; moments [blocks, 2, channels]."""
-    n = tl.sum(there.to(tl.float32), axis=0)
-    mean = tl.sum(tl.where(there[:, None], value, 0.0), axis=0) / n
-    distance = tl.where(there[:, None], value - mean[None, :], 0.0)
-    tl.store(moments + 2 * block * channels + c, mean, mask=c < channels)
-    tl.store(moments + (2 * block + 1) * channels + c, tl.sum(distance * distance, axis=0), mask=c < channels)
+    rows: int
+    kys: int
+    warps: int
 
 
 @triton.jit
 def _convolve(
-    x, taps, bias, residual, out, slope, moments, height, width, channels, before,
-    KERNEL: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, GELU: tl.constexpr,
-    PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    x, filters, bias, out, rows, channels,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, KERNEL: tl.constexpr, BEFORE: tl.constexpr, TURNED: tl.constexpr,
+    HAS_BIAS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """Some pixels of a row of an image [height, width, channels]; taps [KERNEL * KERNEL, channels].
-
-    With GELU that of the result is written to `out`, the derivative to `slope`, and moments as in `store_moments`.
-    """
-    row = tl.program_id(0)  # of all images' rows
-    y = row % height
-    columns = tl.program_id(1) * PIXELS + tl.arange(0, PIXELS)
-    c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    total = tl.zeros([PIXELS, CHANNELS], dtype=tl.float32)
-    for ky in range(KERNEL):
-        end = tl.where((y + ky - before >= 0) & (y + ky - before < height), width, 0)
-        start = (row + ky - before).to(tl.int64) * width
-        for kx in range(KERNEL):
-            column = columns + kx - before
-            there = (column >= 0) & (column < end)
-            places = (start + column[:, None]) * channels + c[None, :]
-            pixel = tl.load(x + places, mask=there[:, None] & (c < channels)[None, :], other=0.0)
-            tap = tl.load(taps + (ky * KERNEL + kx) * channels + c, mask=c < channels, other=0.0)
-            total += pixel.to(tl.float32) * tap.to(tl.float32)[None, :]
+    """Some rows of one channel's planes, of all images; filters [channels, KERNEL, KERNEL]."""
+    c, row = tl.program_id(0) % channels, tl.program_id(0) // channels * ROWS + tl.arange(0, ROWS)
+    y, column = row % HEIGHT, tl.arange(0, COLUMNS)
+    places = ((row // HEIGHT).to(tl.int64) * channels + c) * (HEIGHT * WIDTH) + y * WIDTH
+    places = places[:, None] + column[None, :]
+    within = (row < rows)[:, None] & (column < WIDTH)[None, :]
+    kx = column[:, None] - column[None, :] + BEFORE
+    in_filter = (kx >= 0) & (kx < KERNEL)
+    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    for ky in tl.static_range(KERNEL):
+        there = (y + (ky - BEFORE) >= 0) & (y + (ky - BEFORE) < HEIGHT)
+        pixels = tl.load(x + places + (ky - BEFORE) * WIDTH, mask=within & there[:, None], other=0.0)
+        tap = ky * KERNEL + kx
+        if TURNED:
+            tap = KERNEL * KERNEL - 1 - tap
+        matrix = tl.load(filters + c * (KERNEL * KERNEL) + tap, mask=in_filter, other=0.0)
+        total = tl.dot(pixels, matrix.to(pixels.dtype), total, input_precision="tf32x3")
     if HAS_BIAS:
-        total += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
-    places = (row.to(tl.int64) * width + columns[:, None]) * channels + c[None, :]
-    mask = (columns < width)[:, None] & (c < channels)[None, :]
-    if HAS_RESIDUAL:
-        total += tl.load(residual + places, mask=mask, other=0.0).to(tl.float32)
-    if GELU:
-        total, derivative = gelu(total)
-        tl.store(slope + places, derivative.to(slope.dtype.element_ty), mask=mask)
-        block = row * tl.num_programs(1) + tl.program_id(1)
-        store_moments(total, columns < width, moments, block, channels, c)
-    tl.store(out + places, total.to(out.dtype.element_ty), mask=mask)
+        total += tl.load(bias + c).to(tl.float32)
+    tl.store(out + places, total.to(out.dtype.element_ty), mask=within)
 
 
 @triton.jit
 def _filter_gradient(
-    x, slopes, parts, rows, height, channels, before,
-    CHUNK_ROWS: tl.constexpr, WIDTH: tl.constexpr, KERNEL: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+    x, gradient, parts, rows, channels, rows_each,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, KERNEL: tl.constexpr, BEFORE: tl.constexpr, KYS: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
-    """One tap's sum over a chunk of all rows; parts [chunks, KERNEL * KERNEL, channels], float32."""
-    chunk, tap = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * CHANNELS + tl.arange(0, CHANNELS)
-    down, right = tap // KERNEL - before, tap % KERNEL - before
-    total = tl.zeros([PIXELS, CHANNELS], dtype=tl.float32)
-    for i in range(CHUNK_ROWS):
-        row = chunk * CHUNK_ROWS + i
-        y = row % height
-        own_end = tl.where(row < rows, WIDTH, 0)
-        end = tl.where((y + down >= 0) & (y + down < height), own_end, 0)
-        for first in range(0, WIDTH, PIXELS):
-            columns = first + tl.arange(0, PIXELS)
-            here = (columns < own_end)[:, None] & (c < channels)[None, :]
-            there = ((columns + right >= 0) & (columns + right < end))[:, None] & here
-            start = tl.cast(row, tl.int64) * WIDTH
-            slope = tl.load(slopes + (start + columns[:, None]) * channels + c[None, :], mask=here, other=0.0)
-            places = (start + down * WIDTH + columns[:, None] + right) * channels + c[None, :]
-            total += slope.to(tl.float32) * tl.load(x + places, mask=there, other=0.0).to(tl.float32)
-    places = (chunk * KERNEL * KERNEL + tap) * channels + c
-    tl.store(parts + places, tl.sum(total, axis=0), mask=c < channels)
+    """KYS rows of a filter's gradient over a part of all images' rows; parts [parts, channels, KERNEL * KERNEL + 1].
+
+    The S[ky] of a program lie under one another. All programs of axis 1 have more rows than a filter has, so the last
+    of them is free: there the input is 1, which makes the sum of the gradient, the bias's.
+    """
+    c, part = tl.program_id(0) % channels, tl.program_id(0) // channels
+    m, column, ky_of = tl.arange(0, KYS * COLUMNS), tl.arange(0, COLUMNS), tl.program_id(1) * KYS + tl.arange(0, KYS)
+    ky, i = tl.program_id(1) * KYS + m // COLUMNS, m % COLUMNS
+    is_last = tl.program_id(1) == tl.num_programs(1) - 1
+    is_ones = is_last & (m == KYS * COLUMNS - 1)
+    in_plane = (ky < KERNEL) & (i < WIDTH)
+    total = tl.zeros([KYS * COLUMNS, COLUMNS], tl.float32)
+    for first in range(part * rows_each, (part + 1) * rows_each, ROWS):
+        row = first + tl.arange(0, ROWS)
+        y = row % HEIGHT
+        places = ((row // HEIGHT).to(tl.int64) * channels + c) * (HEIGHT * WIDTH) + y * WIDTH
+        within = (row < rows)[:, None] & (column < WIDTH)[None, :]
+        slopes = tl.load(gradient + places[:, None] + column[None, :], mask=within, other=0.0)
+        above = y[None, :] + (ky - BEFORE)[:, None]
+        there = in_plane[:, None] & (row < rows)[None, :] & (above >= 0) & (above < HEIGHT)
+        offset = (ky - BEFORE) * WIDTH + i
+        pixels = tl.load(x + places[None, :] + offset[:, None], mask=there, other=0.0)
+        pixels = tl.where(is_ones[:, None], 1.0, pixels).to(slopes.dtype)
+        total = tl.dot(pixels, slopes, total, input_precision="tf32x3")
+    base = parts + (part * channels + c).to(tl.int64) * (KERNEL * KERNEL + 1)
+    for kx in tl.static_range(KERNEL):
+        diagonal = i[:, None] - column[None, :] + BEFORE == kx
+        sums = tl.sum(tl.reshape(tl.sum(tl.where(diagonal, total, 0.0), 1), [KYS, COLUMNS]), 1)
+        tl.store(base + ky_of * KERNEL + kx, sums, mask=ky_of < KERNEL)
+    slope = tl.sum(tl.sum(tl.where(is_ones[:, None], total, 0.0), 1), 0)
+    tl.store(base + KERNEL * KERNEL, slope, mask=is_last)
+
+
+def columns_of(width: int) -> int:
+    """Of the matrices: a power of two, and at least what tensor cores take."""
+    return max(16, triton.next_power_of_2(width))
+
+
+def convolution_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:
+    return Tile(128 if dtype.itemsize == 2 else 32, kernel, 8 if columns_of(width) == 64 else 4)
+
+
+def gradient_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:
+    """Sums, kys * columns * columns, stay in registers; twice (kys + 1) * columns * rows numbers in shared memory."""
+    columns = columns_of(width)
+    kys = min(triton.next_power_of_2(kernel + 1), (16384 if dtype.itemsize == 2 else 4096) // columns**2)
+    rows = 64 if kys * columns <= 256 and dtype.itemsize == 2 else 32
+    return Tile(rows, kys, 4 if kys * columns**2 <= 4096 and dtype.itemsize == 2 else 8)
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x [batch, channels, height, width], weight [channels, 1, k, k], bias [channels] -> like x."""
-    return _convolved(in_order(x), weight, bias)
+    """x [batch, channels, height, width], weight [channels, 1, k, k], bias [channels] -> like x, NCHW."""
+    return _convolved(x, weight, bias, (weight.shape[-1] - 1) // 2, is_turned=False)
 
 
-def forward_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """GELU of `forward`, its derivative there, and its moments, [blocks, 2, channels], of blocks of [blocks] pixels."""
+def input_gradient(gradient: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of x, NCHW."""
+    return _convolved(gradient, weight, None, weight.shape[-1] // 2, is_turned=True)
+
+
+def _convolved(x: Tensor, weight: Tensor, bias: Tensor | None, before: int, is_turned: bool) -> Tensor:
     batch, channels, height, width = x.shape
-    parts = triton.cdiv(width, PIXELS)
-    slope, moments = like(x), torch.empty(batch * height * parts, 2, channels, device=x.device)
-    value = _convolved(in_order(x), weight, bias, slope=slope, moments=moments)
-    sizes = torch.full((batch * height, parts), PIXELS, device=x.device)
-    sizes[:, -1] = width - (parts - 1) * PIXELS
-    return value, slope, moments, sizes.flatten()
-
-
-def input_gradient(gradient: Tensor, weight: Tensor, residual: Tensor | None = None) -> Tensor:
-    """The gradient of x: the same convolution, with filters turned by half a turn. `residual` is added."""
-    kernel = weight.shape[-1]
-    return _convolved(in_order(gradient), weight.flip(2, 3), None, before=kernel // 2, residual=residual)
-
-
-def _convolved(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    before: int | None = None,
-    residual: Tensor | None = None,
-    slope: Tensor | None = None,
-    moments: Tensor | None = None,
-) -> Tensor:
-    batch, channels, height, width = x.shape
-    out, kernel = like(x), weight.shape[-1]
-    before = (kernel - 1) // 2 if before is None else before
+    x, weight, bias = x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous()
+    out, kernel = torch.empty_like(x), weight.shape[-1]
+    tile = convolution_tile(width, kernel, x.dtype)
+    sizes = (height, width, kernel, before, is_turned, bias is not None, tile.rows, columns_of(width))
     if x.numel():
-        taps = weight.flatten(1).t().contiguous()
-        grid = (batch * height, triton.cdiv(width, PIXELS), triton.cdiv(channels, CHANNELS))
-        has = (bias is not None, residual is not None, slope is not None)
-        sizes = (height, width, channels, before, kernel, *has, PIXELS, CHANNELS)
-        _convolve[grid](x, taps, bias, residual, out, slope, moments, *sizes)
+        grid = (channels * triton.cdiv(batch * height, tile.rows),)
+        with torch.cuda.device_of(x):
+            _convolve[grid](x, weight, bias, out, batch * height, channels, *sizes, num_warps=tile.warps)
     return out
 
 
 def weight_gradients(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of weight and bias. Their bits are the same from run to run: no atomic additions."""
-    gradient, x, kernel = in_order(gradient), in_order(x), weight.shape[-1]
+    """The gradients of weight and bias, in the weight's type; that of the weight lies in memory as the weight does."""
     batch, channels, height, width = x.shape
-    parts = torch.zeros(CHUNKS, kernel * kernel, channels, device=x.device)
+    x, gradient, kernel = x.contiguous(), gradient.contiguous(), weight.shape[-1]
+    tile = gradient_tile(width, kernel, x.dtype)
+    tiles = triton.cdiv(batch * height, tile.rows)
+    n_parts = max(1, min(tiles, PROGRAMS // channels))
+    rows_each = triton.cdiv(tiles, n_parts) * tile.rows
+    parts = x.new_zeros(n_parts, channels, kernel * kernel + 1, dtype=torch.float32)
+    sizes = (rows_each, height, width, kernel, (kernel - 1) // 2, tile.kys, tile.rows, columns_of(width))
+    grid = (channels * n_parts, triton.cdiv(kernel + 1, tile.kys))
     if x.numel():
-        grid = (CHUNKS, kernel * kernel, triton.cdiv(channels, CHANNELS))
-        rows = batch * height
-        sizes = (rows, height, channels, (kernel - 1) // 2)
-        sizes += (triton.cdiv(rows, CHUNKS), width, kernel, PIXELS, CHANNELS)
-        _filter_gradient[grid](x, gradient, parts, *sizes)
-    dweight = parts.sum(0).t().reshape(weight.shape)
-    dbias = gradient.sum((0, 2, 3), dtype=torch.float32)
-    return dweight.to(weight.dtype), dbias.to(weight.dtype)
+        with torch.cuda.device_of(x):
+            _filter_gradient[grid](
+                x, gradient, parts, batch * height, channels, *sizes, num_warps=tile.warps, num_stages=2
+            )
+    sums = parts.sum(0)
+    dweight = torch.empty_like(weight).copy_(sums[:, :-1].view(weight.shape))
+    return dweight, sums[:, -1].to(weight.dtype).contiguous()

@@ -1,13 +1,12 @@
 """A figure of augmented images: each operation alone, then all operations of a network's training."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from convmixer.data.augmentation import MIXING, OPERATIONS, Augmentation
+from convmixer.data.augmentation import ALL_NAMES, Augmentation
 from convmixer.data.batches import Batches
 from convmixer.data.splits import Dataset, Split
 from convmixer.errors import UserError
@@ -28,7 +27,7 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
     recorded = {name.removeprefix(PREFIX): v for name, v in trained.configs.items() if name.startswith(PREFIX)}
     values = recorded | keys
     rows, unknown = {}, []
-    for name in (*OPERATIONS, *MIXING):
+    for name in ALL_NAMES:
         try:
             rows[name] = augmented(dataset, images, values | {"ops": [name]})
         except UserError:  # the configs of an older network lack its keys
@@ -61,10 +60,7 @@ def augmented(dataset: Dataset, images: Tensor, keys: dict[str, Any], seed: int 
     Raises:
         UserError: a key that the operations need is missing.
     """
-    try:
-        augmentation = Augmentation.of(SimpleNamespace(**keys), dataset, seed, len(images))
-    except AttributeError as missing:
-        raise UserError(f"augment.{missing.name} is missing: give its value") from None
+    augmentation = Augmentation.of(keys, dataset, seed, len(images))
     split = Split(images, torch.zeros(len(images), dtype=torch.long))
     batches = Batches(split, dataset, len(images), torch.device("cpu"), seed, augmentation)
     ((shuffled, _),) = batches.epoch(epoch)

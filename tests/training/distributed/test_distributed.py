@@ -263,7 +263,7 @@ def one_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def forget() -> None:
     torchrun._store.cache_clear()
-    torchrun.is_first_to_say.cache_clear()
+    torchrun.claim_error_message.cache_clear()
 
 
 @pytest.mark.parametrize("words", [["sweep", "d_model=8,16"], ["evaluate", "last"], ["configs"], ["check"]])

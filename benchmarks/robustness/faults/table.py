@@ -67,6 +67,6 @@ def markdown(rows: Mapping[str, dict[str, str]], faults: Mapping[str, Callable])
     for row in sorted(rows.values(), key=lambda row: list(faults).index(row["fault"])):
         what = inspect.getdoc(faults[row["fault"]]).partition("\n\n")[0].replace("\n", " ").rstrip(".")
         ended = row["ended"] + (f": `{row['message']}`" if row["message"] else "")
-        command = row["command"].removeprefix("python -m benchmarks.faults ")
+        command = row["command"].removeprefix("python -m benchmarks.robustness.faults ")
         lines.append(f"| {what} | {row['tried']} | {row['lost']} | {ended} | {row['status']} | `{command}` |")
     return "\n".join(lines)

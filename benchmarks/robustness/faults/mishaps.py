@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.faults.comparison import differences
-from benchmarks.faults.lab import Lab, Process, at_update, kill_at_update
-from benchmarks.faults.table import Outcome
+from benchmarks.robustness.faults.comparison import differences
+from benchmarks.robustness.faults.lab import Lab, Process, at_update, kill_at_update
+from benchmarks.robustness.faults.table import Outcome
 from convmixer.tracking.run_folder import LOG
 from convmixer.training.trainer import Trainer
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.fuzz.spoiling import spoil_bytes, spoil_tree
+from benchmarks.robustness.fuzz.spoiling import spoil_bytes, spoil_tree
 from convmixer.data import cache as data_cache
 from convmixer.data.images import image_folder, labelled_images
 from convmixer.data.splits import Split, measured

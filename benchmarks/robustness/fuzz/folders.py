@@ -8,8 +8,8 @@ import shutil
 from functools import cache
 from pathlib import Path
 
-from benchmarks.fuzz.spoiling import spoil_bytes, spoil_tree, spoil_yaml
-from benchmarks.fuzz.weights import SAMPLE
+from benchmarks.robustness.fuzz.spoiling import spoil_bytes, spoil_tree, spoil_yaml
+from benchmarks.robustness.fuzz.weights import SAMPLE
 from convmixer.configs.keys import keys_of
 from convmixer.configs.overrides import check, read_config_file
 from convmixer.configs.resolving import resolve

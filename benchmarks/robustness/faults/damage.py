@@ -4,8 +4,8 @@ import random
 import zipfile
 from pathlib import Path
 
-from benchmarks.faults.lab import Lab, Process
-from benchmarks.faults.table import Outcome
+from benchmarks.robustness.faults.lab import Lab, Process
+from benchmarks.robustness.faults.table import Outcome
 
 Region = tuple[str, int, int]  # name, first byte, byte after the last
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.fuzz.spoiling import ODD, Touch, spoil_bytes, spoil_tree
+from benchmarks.robustness.fuzz.spoiling import ODD, Touch, spoil_bytes, spoil_tree
 from convmixer.configs import Configs
 from convmixer.data.batches import Batches
 from convmixer.data.splits import Split, measured
@@ -27,7 +27,7 @@ from convmixer.training import checkpoints
 from convmixer.training.schedules import cosine
 from convmixer.training.trainer import Trainer
 
-SAMPLE = Path(__file__).resolve().parents[2] / "tests" / "formats" / "v1"
+SAMPLE = Path(__file__).resolve().parents[3] / "tests" / "formats" / "v1"
 
 
 @cache

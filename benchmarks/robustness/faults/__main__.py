@@ -1,9 +1,9 @@
 """What becomes of a run when something happens to it: real runs, disturbed on purpose.
 
-    python -m benchmarks.faults kills --n 200 --seed 0 --csv results/faults.csv
-    python -m benchmarks.faults others --n 40 --csv results/faults.csv
-    python -m benchmarks.faults full-disk hang-up --n 5
-    python -m benchmarks.faults show --csv results/faults.csv             # as the table in docs/faults.md
+    python -m benchmarks.robustness.faults kills --n 200 --seed 0 --csv results/faults.csv
+    python -m benchmarks.robustness.faults others --n 40 --csv results/faults.csv
+    python -m benchmarks.robustness.faults full-disk hang-up --n 5
+    python -m benchmarks.robustness.faults show --csv results/faults.csv             # as the table in docs/faults.md
 
 Each run has all options on (`lab.OPTIONS`), and must end with the bits of one that was left alone. Exit status 1: one
 did not. `--n`: how often, for what can come in many ways. Folders are made in --folder (a temporary one), and removed
@@ -20,9 +20,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.faults.all import ALL, OTHERS
-from benchmarks.faults.lab import OPTIONS, Lab
-from benchmarks.faults.table import add_row, markdown, read_rows
+from benchmarks.robustness.faults.all import ALL, OTHERS
+from benchmarks.robustness.faults.lab import OPTIONS, Lab
+from benchmarks.robustness.faults.table import add_row, markdown, read_rows
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
     for fault in OTHERS if args.faults == ["others"] else args.faults:
         outcome = ALL[fault](lab, args.n, args.seed)
         problems += outcome.problems
-        command = f"python -m benchmarks.faults {fault} --n {args.n} --seed {args.seed}"
+        command = f"python -m benchmarks.robustness.faults {fault} --n {args.n} --seed {args.seed}"
         row = outcome.row(fault, lab.without_names, command)
         print("; ".join(f"{name}: {row[name]}" for name in ("fault", "tried", "lost", "status", "message", "ended")))
         sys.stdout.flush()

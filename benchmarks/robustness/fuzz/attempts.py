@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.fuzz.folders import config, run_folder
-from benchmarks.fuzz.images import archive, data_set_cache, image
-from benchmarks.fuzz.weights import checkpoint, theirs, weights
+from benchmarks.robustness.fuzz.folders import config, run_folder
+from benchmarks.robustness.fuzz.images import archive, data_set_cache, image
+from benchmarks.robustness.fuzz.weights import checkpoint, theirs, weights
 from convmixer.data.image_files import ready_for_threads
 from convmixer.errors import UserError
 

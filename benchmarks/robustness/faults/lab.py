@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 import convmixer.commands.seeds  # noqa: F401  (all that a run imports, before the forks)
-from benchmarks.faults.comparison import differences
+from benchmarks.robustness.faults.comparison import differences
 from convmixer.cli import main
 from convmixer.data import cache_file
 from convmixer.tracking import labml_fixes
@@ -32,7 +32,7 @@ from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.runs import Run, all_runs
 from convmixer.training.trainer import Trainer
 
-EXPERIMENT = Path(__file__).resolve().parents[2] / "experiment.py"
+EXPERIMENT = Path(__file__).resolve().parents[3] / "experiment.py"
 PATIENCE = 300.0  # seconds for a process, on a machine that may be busy
 
 # Every option of the recipes and of docs/training-options.md at once, and a checkpoint as often as every 0.06 s.

@@ -1,6 +1,6 @@
 """Real runs, disturbed on purpose: a few of each here; docs/faults.md has what came of many.
 
-A fault is tried by `python -m benchmarks.faults NAME`: whatever happened, the run is gone on with, and must end with
+`python -m benchmarks.robustness.faults NAME` tries a fault: whatever happened, the run is resumed, and must end with
 the bits of one that was left alone.
 """
 
@@ -12,8 +12,8 @@ from collections.abc import Callable
 import pytest
 from conftest import PROJECT
 
-from benchmarks.faults.all import ALL
-from benchmarks.faults.table import markdown, read_rows
+from benchmarks.robustness.faults.all import ALL
+from benchmarks.robustness.faults.table import markdown, read_rows
 
 Rows = dict[str, dict[str, str]]
 
@@ -52,12 +52,21 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def try_out(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Rows]:
-    """Runs `python -m benchmarks.faults ...` and returns its table."""
+    """Runs `python -m benchmarks.robustness.faults ...` and returns its table."""
 
     def run(*arguments: object) -> Rows:
         folder = tmp_path_factory.mktemp("faults")
         table = folder / "faults.csv"
-        command = [sys.executable, "-m", "benchmarks.faults", *map(str, arguments), "--csv", table, "--folder", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.robustness.faults",
+            *map(str, arguments),
+            "--csv",
+            table,
+            "--folder",
+            folder,
+        ]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=1200)
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return {row["fault"]: row for row in read_rows(table).values()}

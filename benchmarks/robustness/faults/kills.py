@@ -10,8 +10,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.faults.lab import EXPERIMENT, Lab, Process, at_file_operation, kill_at_update
-from benchmarks.faults.table import Outcome
+from benchmarks.robustness.faults.lab import EXPERIMENT, Lab, Process, at_file_operation, kill_at_update
+from benchmarks.robustness.faults.table import Outcome
 
 STARTING = 12  # one process in so many is a fresh one, which is importing most of the time
 LARGEST_FILE = 120_000  # bytes, about, of those that a run writes

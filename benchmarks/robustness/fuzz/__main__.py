@@ -1,6 +1,6 @@
 """Gives every reader of files inputs that were spoilt on purpose, and sees that each is read or refused in one line.
 
-    python -m benchmarks.fuzz --minutes 10 [--seed 0] [--only checkpoint] [--csv results/fuzz.csv]
+    python -m benchmarks.robustness.fuzz --minutes 10 [--seed 0] [--only checkpoint] [--csv results/fuzz.csv]
 
 Each input begins as a valid file of ours. It is spoilt in its bytes (bits flipped, cut, parts removed, doubled,
 swapped or overwritten) or in its structure (values of a YAML, JSON or pickled tree replaced by odd ones, removed or
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.fuzz.attempts import TARGETS, attempt, fuzzing_room
+from benchmarks.robustness.fuzz.attempts import TARGETS, attempt, fuzzing_room
 
 
 def main() -> None:

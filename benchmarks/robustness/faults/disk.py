@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.faults.lab import Lab, Process, at_update, plain_name
-from benchmarks.faults.table import Outcome
+from benchmarks.robustness.faults.lab import Lab, Process, at_update, plain_name
+from benchmarks.robustness.faults.table import Outcome
 
 PLENTY = 64 * 2**20  # bytes
 
