@@ -222,7 +222,7 @@ class Trainer:
         self._is_cold = False
 
     def _first_step(self, batch: Batch) -> None:
-        """The first update of an attempt, timed by itself: it allocates."""
+        """Make the first update of an attempt and measure its time, as it allocates memory."""
         started = time.perf_counter()
         self.train_step(batch)
         self.warm_up_seconds += time.perf_counter() - started
