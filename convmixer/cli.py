@@ -24,6 +24,7 @@ from convmixer.commands.train import train
 from convmixer.console import printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
+from convmixer.training.openmp import wait_asleep
 
 COMMANDS = (train, resume, evaluate, predict, export, import_, configs, check, runs, dashboard, sweep)
 TOGETHER = {"train", "resume"}  # the commands that torchrun may start
@@ -99,6 +100,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
         configs_class: a subclass of `convmixer.configs.Configs` with your own parts; None: `Configs` itself.
         arguments: the words of the command line; None: `sys.argv[1:]`.
     """
+    wait_asleep()
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
     log.setLevel(logging.INFO if torchrun.rank() == 0 else logging.ERROR)
