@@ -13,7 +13,7 @@ SWELLING = 20  # times its own size that an archive may have when it is decompre
 
 
 def archive_url(package: str, version: str) -> str:
-    """The address of a package's archive.
+    """Return the address of a package's archive.
 
     Raises:
         Unavailable: no registry is known.
