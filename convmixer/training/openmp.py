@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait for each other: asleep, so that a busy machine costs a training its share and no more.
+"""Lets OpenMP's threads sleep while they wait, so that a busy machine costs a training its share and no more.
 
 Imports no torch: OpenMP reads its environment when torch is loaded.
 """
