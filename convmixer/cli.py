@@ -1,7 +1,10 @@
-"""The command line. `main(configs_class)` is what `experiment.py`, and a script with a `Configs` of its own, call."""
+"""The command line. `experiment.py`, and scripts with a `Configs` of their own, call `main(configs_class)`."""
 
+import difflib
 import logging
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 
 import click
 
@@ -21,10 +24,11 @@ from convmixer.commands.train import train
 from convmixer.console import printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
+from convmixer.training.openmp import wait_asleep
 
 COMMANDS = (train, resume, evaluate, predict, export, import_, configs, check, runs, dashboard, sweep)
-TOGETHER = {"train", "resume"}  # what several workers that torchrun starts can do
-LONGEST_LINE = 1500  # characters; names in a stranger's archive may be endless
+TOGETHER = {"train", "resume"}  # the commands that torchrun may start
+LONGEST_LINE = 1500  # characters; names in a stranger's archive may be very long
 
 
 class CommandLine(DefaultGroup):
@@ -34,22 +38,45 @@ class CommandLine(DefaultGroup):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if torchrun.is_launched() and args[0] in self.commands.keys() - TOGETHER:
-            raise UserError(f"command line: {args[0]} is for one process: start it with python, not with torchrun")
+            raise UserError(f"command line: {args[0]} runs in one process: start it with python, not with torchrun")
+        if args[0] not in self.commands:
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"did you mean {near[0]}?" if near else _key_hint(args[0], args, ctx.obj)
+            raise UserError(f"command line: No such command {args[0]!r}; {hint or '--help lists the commands'}")
         return super().resolve_command(ctx, args)
+
+
+def _key_hint(word: str, arguments: Sequence[str], configs_class: type | None) -> str | None:
+    """Return a hint for an option or a command that was meant as a key: `--epochs 3` and `epochs 3` are `epochs=3`.
+
+    Args:
+        word: the option or the command.
+        arguments: the words of the command line, which has it.
+    """
+    from convmixer.configs import Configs
+    from convmixer.configs.keys import keys_of
+    from convmixer.configs.overrides import nearest_key
+
+    keys = keys_of(configs_class or Configs)
+    key = nearest_key(word.lstrip("-").replace("-", "_"), keys, keys)
+    heads = ((*argument.partition("="), following) for argument, following in pairwise([*arguments, ""]))
+    given = next((value if equals else following for head, equals, value, following in heads if head == word), "")
+    return f"a key is given as KEY=VALUE: did you mean {key}={given or 'VALUE'}?" if key else None
 
 
 @click.group(
     cls=CommandLine,
     default="train",
     is_argument=lambda word: "=" in word or word.startswith("-"),
-    epilog="Without a command: train. Try: experiment.py epochs=1 d_model=64 | experiment.py configs",
+    epilog="Without a command, it trains. Examples: `python experiment.py epochs=1 d_model=64` trains one epoch; "
+    "`python experiment.py configs` lists all keys.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.version_option(__version__, prog_name="convmixer-lab")
 def command_line() -> None:
-    """Train, watch and take away ConvMixers on small images.
+    """Train, watch and export ConvMixers on small images.
 
-    Every part and number is a key: give it anew as KEY=VALUE. `configs` lists the keys.
+    Every part and every number is a key. Change it with KEY=VALUE; `configs` lists all keys.
     """
 
 
@@ -58,7 +85,7 @@ for command in COMMANDS:
 
 
 class _Echo(logging.Handler):
-    """What parts of the package log: news to standard output, warnings to standard error."""
+    """A log handler that prints: news to standard output, warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         click.echo("\n".join(map(printable, record.getMessage().split("\n"))), err=record.levelno >= logging.WARNING)
@@ -70,9 +97,10 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
     0: done; 1: a run failed; 2: wrong input; 129, 130 and 143: stopped by a signal.
 
     Args:
-        configs_class: a subclass of `convmixer.configs.Configs` with parts of your own; that class itself by default.
-        arguments: in place of `sys.argv[1:]`.
+        configs_class: a subclass of `convmixer.configs.Configs` with your own parts; None: `Configs` itself.
+        arguments: the words of the command line; None: `sys.argv[1:]`.
     """
+    wait_asleep()
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
     log.setLevel(logging.INFO if torchrun.rank() == 0 else logging.ERROR)
@@ -86,6 +114,10 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
         return _fail("error", str(error), error.exit_status)
     except Interrupted as stop:
         return _fail("interrupted", str(stop), stop.exit_status)
+    except click.NoSuchOption as error:
+        hint = _key_hint(error.option_name, arguments or sys.argv[1:], configs_class)
+        message = f"command line: {error.format_message().rstrip('.')}"
+        return _fail("error", f"{message}; {hint}" if hint else message, 2)
     except click.ClickException as error:
         return _fail("error", f"command line: {error.format_message()}", 2)
     except click.Abort:

@@ -1,10 +1,10 @@
-"""Text as it is shown on a terminal, and as it is typed there."""
+"""Formats text for the terminal: safe characters, one-line errors, plurals, durations, file sizes, arguments."""
 
 from typing import Any
 
 
 def printable(text: str) -> str:
-    """The text with every character that is not printed written out, as `\\x1b`.
+    """Return the text with every unprintable character written as an escape, such as `\\x1b`.
 
     Names of files and classes may come from anyone; a terminal would obey escape sequences in them.
     """
@@ -12,21 +12,32 @@ def printable(text: str) -> str:
 
 
 def one_line(error: object, longest: int = 200) -> str:
-    """What an error says, on one line of at most `longest` characters; its type's name if it says nothing."""
+    """Return an error's message on one line of at most `longest` characters, or its type's name if it is empty."""
     return " ".join(str(error).split())[:longest] or type(error).__name__
 
 
 def as_argument(name: str, value: Any) -> str:
-    """The command-line text that gives the key `name` this value."""
+    """Return the command-line text that gives the key `name` this value."""
     if isinstance(value, list):
         value = f"[{','.join(map(str, value))}]"
     return f"{name}={'none' if value is None else value}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: 75.2 is `1 min 15 s`."""
+    """Return a number of seconds in words: 75.2 becomes `1 min 15 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun in the right form: `1 epoch`, `2 epochs`, `1,000 images`."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:.4g}"
+    return f"{shown} {noun}" if shown == "1" else f"{shown} {noun}s"
+
+
+def file_size(n_bytes: int) -> str:
+    """Return the size of a file in words: 1536 becomes `1.5 KiB`, 300,000,000 becomes `286.1 MiB`."""
+    return f"{n_bytes / 2**20:.1f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.1f} KiB"

@@ -1,4 +1,4 @@
-"""The same training with several seeds: one run each; mean and deviation at the end."""
+"""Trains once for each of several seeds, a run for each, and prints mean and deviation."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ from convmixer.configs.building import build
 from convmixer.console import as_argument
 from convmixer.errors import Interrupted, TrainingFault
 from convmixer.experiment.running import run_recorded
-from convmixer.project import script
+from convmixer.project import command, script
 from convmixer.tracking.runs import run
 from convmixer.training.hardware import choose_device
 
 
 def train_seeds(configs_class: type[Configs], given: Mapping[str, Any], quiet: bool) -> None:
-    """Train `given["seeds"]` runs, from `given["seed"]` on.
+    """Train `given["seeds"]` runs, the first with `given["seed"]`, and print their mean test accuracy.
 
     On a CPU each has a process of its own. On a GPU all have this one: what it compiled for the first, it has for the
     others.
@@ -58,19 +58,19 @@ def _train_here(configs_class: type[Configs], given: Mapping[str, Any], quiet: b
 def _train_apart(given: Mapping[str, Any], quiet: bool) -> dict[str, Any]:
     arguments = [as_argument(name, value) for name, value in given.items()]
     identity = uuid.uuid1().hex
-    command = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
-    status = _status_of(command, identity)
+    words = [sys.executable, str(script()), "train", *arguments, *(["--quiet"] if quiet else [])]
+    status = _status_of(words, identity)
     if status in (129, 130, 143):
-        how = f"python {script().name} resume {identity}"
-        raise Interrupted(f"stopped in the run with {arguments[-1]}; go on with it: {how}", status - 128)
+        how = f"{command()} resume {identity}"
+        raise Interrupted(f"the run with {arguments[-1]} was stopped; resume it with: {how}", status - 128)
     if status:
-        raise TrainingFault(f"the run with {arguments[-1]} ended with status {status}")
+        raise TrainingFault(f"the run with {arguments[-1]} failed (exit status {status})")
     return run(identity).summary
 
 
-def _status_of(command: list[str], identity: str) -> int:
-    """The exit status of a run, which is left the time to save when this process is told to stop."""
-    process = subprocess.Popen(command, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
+def _status_of(words: list[str], identity: str) -> int:
+    """Start a run, wait for it and return its exit status. If this process must stop, the run can still save."""
+    process = subprocess.Popen(words, env={**os.environ, "RUN_UUID": identity})  # labml takes the uuid from there
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to both
     signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
     return process.wait()

@@ -1,13 +1,13 @@
-"""Tables for the terminal, as `configs` and `runs` print them."""
+"""Prints the tables of `configs` and `runs`."""
 
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
-PIPED_WIDTH = 300  # columns, where there is no terminal to ask
+PIPED_WIDTH = 300  # characters, where there is no terminal
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; where there is none, `PIPED_WIDTH` columns."""
+    """Print a table as wide as the terminal; without a terminal, `PIPED_WIDTH` characters wide."""
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table, markup=False)

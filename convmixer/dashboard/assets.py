@@ -15,9 +15,9 @@ from urllib.parse import urljoin
 from platformdirs import user_cache_path
 
 from convmixer.dashboard.patches import patched
-from convmixer.errors import UserError
+from convmixer.errors import Unavailable, UserError
 from convmixer.files import npm
-from convmixer.files.download import Unavailable, read
+from convmixer.files.download import read
 from convmixer.files.tarballs import Damaged
 
 LARGEST = 2**24  # bytes that are taken from a server

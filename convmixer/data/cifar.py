@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 from convmixer.data import cache, cifar_files
 from convmixer.data.cifar_published import CIFAR10, CIFAR100, NPM_PACKAGE, Published, Source
 from convmixer.data.splits import Dataset
-from convmixer.errors import UserError
+from convmixer.errors import Unavailable, UserError
 from convmixer.files import npm
-from convmixer.files.download import LEAST_RATE, TooSlow, Unavailable, download
+from convmixer.files.download import LEAST_RATE, TooSlow, download
 from convmixer.files.tarballs import Damaged
 
 CifarName = Literal["cifar10", "cifar100"]

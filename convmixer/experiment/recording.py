@@ -1,4 +1,4 @@
-"""A run while it trains: metrics are recorded, checkpoints are saved, and progress is shown."""
+"""Trains a run: records its metrics, saves its checkpoints and shows its progress."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ from convmixer.training.trainer import Trainer
 
 
 class RecordedTraining:
-    """Trains one run and observes its trainer: hands metrics to the recorder, and keeps checkpoints.
+    """The training of one run. It observes the trainer, passes metrics to the recorder and saves checkpoints.
 
     Args:
-        checkpoint: the one that the run is resumed from.
+        checkpoint: the checkpoint that the run is resumed from; empty for a new run.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RecordedTraining:
         self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, checkpoint.state)
 
     def start(self) -> None:
-        """Begin the run, or resume it where its checkpoint is."""
+        """Begin the run, or resume it from its checkpoint."""
         state = self.resumed_from.state
         self.experiment.workers.broadcast((self.run.uuid, state))
         if state:
@@ -52,24 +52,24 @@ class RecordedTraining:
             self.recorder.say(self.resumed_from.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
-            state.clear()  # as large as all that the trainer holds
+            state.clear()  # frees memory: it is as large as the trainer
         elif self.experiment.values["on_nan"] == "rewind":
-            self._save_last()  # to have something to go back to in the first epoch
+            self._save_last()  # so that the first epoch, too, can go back to a checkpoint
         if self.experiment.values["tracking.app_url"]:
             app_writer.follow(self.run, self.experiment.values["tracking.app_url"])
 
     def _forget_missing_best(self, state: dict[str, Any]) -> None:
-        """Let the next epoch's end save `best` anew, where the one of `state` is not there any more."""
+        """Save `best` at the end of the next epoch if the file of the best epoch before `state` is missing."""
         if not self.checkpoints.has_best_of(state):
             self.trainer.best_accuracy = -1.0
 
     def _compare_kernels(self, then: str) -> None:
         now = self.experiment.kernels.name
         if now != then:
-            self.recorder.say(f"kernels were {then} before, now {now}: bits may differ from an unbroken run's")
+            self.recorder.say(f"kernels were {then} before, now {now}: results may differ in the last bits")
 
     def fit(self) -> None:
-        """Train what is left."""
+        """Train the remaining updates."""
         shown = not self.recorder.quiet
         total = self.trainer.total_steps
         is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
@@ -81,8 +81,8 @@ class RecordedTraining:
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
         rewinds = self.trainer.rewinds
         self.recorder.say(
-            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} of the learning rate "
-            f"(time {rewinds} of at most {MOST_REWINDS})"
+            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} times the learning rate "
+            f"({rewinds} of at most {MOST_REWINDS} times)"
         )
         self._forget_missing_best(state)
         self._save_last()

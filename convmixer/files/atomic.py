@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, synced to the disk, renamed."""
+"""Writes files completely or not at all: under another name, synced to the disk, then renamed."""
 
 import errno
 import os
@@ -12,16 +12,16 @@ from convmixer.errors import UserError
 
 @contextmanager
 def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
-    """A file to write to, which replaces what is at `path` in one step that survives a kill or a power cut.
+    """Open a file to write, which replaces `path` in one step at the end, even if the power fails.
 
     Args:
-        options: as `open` takes them.
+        options: options of `open`.
 
     Raises:
-        OSError: it can't be written; what was at `path` is still there, and nothing else is left behind.
+        OSError: the file can't be written; an old file at `path` is unchanged, and no other file is left behind.
     """
-    if path.exists() and not path.is_file():  # /dev/null, say, which root could replace
-        raise FileExistsError(errno.EEXIST, "is no ordinary file", str(path))
+    if path.exists() and not path.is_file():  # such as /dev/null, which root could replace
+        raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with open(aside, mode, **options) as file:
@@ -30,35 +30,35 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails does not know
+        error.filename = error.filename or str(path)  # which an error of write() lacks
         raise
     finally:
         aside.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file at `path` by `content`, as `written_whole` does."""
+    """Replace the file at `path` by `content`, as `written_whole` does. Raises its OSError."""
     with written_whole(path, "wb") as file:
         file.write(content)
 
 
 def clear_leftovers(*paths: Path) -> None:
-    """Remove what killed processes left half-written of these files, to which no other process writes now."""
+    """Remove the half-written files that killed processes left beside `paths`. No other process may write to them."""
     for path in paths:
         for leftover in path.parent.glob(f".{path.name}.*"):
             leftover.unlink(missing_ok=True)
 
 
 def check_output(path: Path, option: str) -> None:
-    """Find out before the work whether a file can be put at `path`.
+    """Check before the work that a file can be written at `path`.
 
     Raises:
-        UserError: it can't.
+        UserError: it can't; the message names the command-line `option`.
     """
     folder = path.absolute().parent
     if not folder.is_dir():
         raise UserError(f"{option} {path}: there is no folder {path.parent}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"{option} {path}: can't be written: {path.parent} may not be written to")
+        raise UserError(f"{option} {path}: can't be written: no permission to write in {path.parent}")
     if path.exists() and not path.is_file():
-        raise UserError(f"{option} {path}: is no ordinary file, expected the name of one")
+        raise UserError(f"{option} {path}: is not an ordinary file")

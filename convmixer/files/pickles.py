@@ -1,4 +1,4 @@
-"""`torch.save` files that may come from anyone: tensors and plain values, or nothing. No code in them is run."""
+"""Reads `torch.save` files from untrusted sources: only tensors and plain values; no code in them is run."""
 
 import io
 import warnings
@@ -11,25 +11,25 @@ from convmixer.console import one_line
 
 
 class NotPlain(Exception):
-    """A file is damaged, or holds more than tensors and plain values."""
+    """The error for a file that is damaged, or that holds more than tensors and plain values."""
 
 
 def load_plain(content: bytes) -> Any:
-    """What `torch.save` wrote, on the CPU.
+    """Read the content of a `torch.save` file onto the CPU.
 
     Raises:
-        NotPlain: it could be code, is damaged, or swells when it is read.
+        NotPlain: it could be code, is damaged, or would need more memory than the file is large.
     """
     try:
         _refuse_packed(content)
-        with warnings.catch_warnings(action="ignore"):  # of torch's, on what is refused anyway
+        with warnings.catch_warnings(action="ignore"):  # torch warns about files that are refused anyway
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler given broken bytes may raise anything at all
         raise NotPlain(one_line(error)) from None
 
 
 def _refuse_packed(content: bytes) -> None:
-    """`torch.save` never compresses, so that what is in a file takes no more memory than the file."""
+    """Raise NotPlain for a compressed file, which could be huge in memory; `torch.save` never compresses."""
     if not content.startswith(b"PK"):
         return
     members = zipfile.ZipFile(io.BytesIO(content)).infolist()
@@ -40,7 +40,7 @@ def _refuse_packed(content: bytes) -> None:
 
 
 def holds_its_numbers(tensor: Any) -> bool:
-    """Whether it is an ordinary tensor; one number can pose as a tensor of any size."""
+    """Return True if a value is an ordinary tensor whose storage holds all its numbers."""
     if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
     return not tensor.is_quantized and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

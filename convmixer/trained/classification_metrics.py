@@ -1,4 +1,4 @@
-"""What is said of a classifier, from its logits and the right labels."""
+"""Metrics of a classifier, computed from its logits and the true labels."""
 
 from dataclasses import dataclass
 from math import sqrt
@@ -6,46 +6,48 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
+Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 BINS = 15
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share of which `correct` in `n` were observed.
+    """Return the 95 % confidence interval of a proportion, of which `correct` in `n` were observed.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. In contrast
-    to correct / n plus or minus two standard errors, it stays within 0 to 1 and holds for few images and high accuracy.
+    to correct / n plus or minus two standard errors, it stays between 0 and 1, also for few images and high accuracy.
     """
     share, z = correct / n, Z_95
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and 1 rounding could leave out what was observed, or end beyond.
+    # Rounding must not exclude the observed share, nor go beyond 0 and 1.
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def correct_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
-    """Images `[n, classes]` whose label `[n]` is among the `k` largest logits."""
+    """Count the images whose label `[n]` is among the `k` largest of their logits `[n, classes]`."""
     return int((logits.topk(k).indices == labels[:, None]).sum())
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """How many images of each class (row) were taken for each class (column): int64 `[classes, classes]`.
+    """Count the images of each true class (row) by predicted class (column): int64 `[classes, classes]`.
 
     Args:
-        predicted: classes `[n]`.
-        labels: the right ones `[n]`.
+        predicted: predicted classes `[n]`.
+        labels: true classes `[n]`.
     """
     return torch.bincount(labels * n_classes + predicted, minlength=n_classes**2).view(n_classes, n_classes)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far a network's confidence is from its accuracy; bin `i` holds confidences in (i / bins, (i + 1) / bins].
+    """The calibration of a network: its confidence and its accuracy in bins of confidence.
+
+    Bin `i` holds confidences in (i / bins, (i + 1) / bins].
 
     Attributes:
-        images: in each bin, int64 `[bins]`.
-        confidence: the mean in each bin, `[bins]`; 0 where a bin is empty.
-        accuracy: likewise.
+        images: the number of images in each bin, int64 `[bins]`.
+        confidence: the mean confidence in each bin, `[bins]`; 0 in an empty bin.
+        accuracy: the accuracy in each bin, `[bins]`; 0 in an empty bin.
         error: the expected calibration error, 0 to 1.
     """
 
@@ -56,7 +58,7 @@ class Calibration:
 
 
 def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> Calibration:
-    """Confidence, the largest softmax output, against accuracy, in bins of equal width.
+    """Compare confidence, the largest softmax output, with accuracy in bins of equal width.
 
     The expected calibration error is the mean over images of |accuracy - confidence| of the image's bin.
 

@@ -1,4 +1,4 @@
-"""A trained network measured on labelled images, in full: the command `evaluate`."""
+"""Evaluates a trained network on labelled images, for the command `evaluate`."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from convmixer.trained.weight_files import write_file
 from convmixer.training.hardware import describe_device, versions
 from convmixer.training.metrics import METRICS
 
-# What may be other than it was in training: where the images are and how they are read, where and how it computes.
+# The keys that may differ from the training: where and how images are read, where and how the network computes.
 CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")
 
 
@@ -37,18 +37,18 @@ def evaluate(
     output: Path | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a network on labelled images, print what came out, and return it as `--json` holds it.
+    """Measure a network on labelled images, print the results, and return them in the format of `--json`.
 
     Args:
-        split: the images.
-        name: of the data, for what is printed.
-        tta: measure also with the logits of image and mirror image averaged.
-        json_file: where to write the figures, `-` for standard output in place of the printed ones.
-        output: the folder for pictures; None: no pictures.
-        values: other values for the keys in `CHANGEABLE` than in training.
+        split: the images with their labels.
+        name: the name of the data, for the printed results.
+        tta: also measure with the logits of each image and its mirror image averaged (test-time augmentation).
+        json_file: the file for the results; `-` prints them as JSON only.
+        output: the folder for the pictures; None: no pictures.
+        values: values of the keys in `CHANGEABLE` that differ from the training.
 
     Raises:
-        UserError: a place that can't be written to.
+        UserError: a file can't be written, or the device or precision is not available.
     """
     values = values or {}
     _check_places(output, json_file)
@@ -79,12 +79,12 @@ def evaluate(
 
 
 def _check_places(output: Path | None, json_file: str | None) -> None:
-    """Find out before the work whether its results can be kept."""
+    """Check before the work that its results can be written."""
     try:
         if output:
             output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{output}: can't be written: {error.strerror}; --output names another folder") from None
+        raise UserError(f"{output}: can't be written: {error.strerror}; give another folder with --output") from None
     if json_file not in (None, "-"):
         check_output(Path(json_file), "--json")
 
@@ -92,7 +92,7 @@ def _check_places(output: Path | None, json_file: str | None) -> None:
 def _all_logits(
     classifier: Classifier, images: Tensor, batch_size: int, mirrored: bool = False
 ) -> tuple[Tensor, float]:
-    """The logits `[n, classes]` of uint8 `[n, height, width, channels]`, and images/s without the first batch."""
+    """Return the logits `[n, classes]` of images `[n, height, width, channels]`, and images/s after the first batch."""
     console = Console(stderr=True)
     batches = images.split(batch_size)
     shown = track(batches, "mirrored" if mirrored else "evaluating", console=console, disable=not console.is_terminal)

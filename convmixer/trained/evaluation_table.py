@@ -1,4 +1,4 @@
-"""An evaluation in full: from logits to plain values, and from these to the tables on the terminal."""
+"""Computes all results of an evaluation from the logits, and prints them as tables."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from convmixer.console import printable
+from convmixer.console import counted, printable
 from convmixer.trained.classification_metrics import (
     BINS,
     calibration,
@@ -28,13 +28,13 @@ def measure(
     mirrored: Tensor | None = None,
     metrics: Mapping[str, Metric] | None = None,
 ) -> dict[str, Any]:
-    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
+    """Compute all results of an evaluation as plain values; proportions are 0 to 1, intervals have 95 % confidence.
 
     Args:
         logits: float32 `[n, classes]`.
         labels: int64 `[n]`.
-        mirrored: the logits of the mirrored images, for a second accuracy with the mean of both.
-        metrics: their means are under `metrics`.
+        mirrored: the logits of the mirrored images, for an accuracy with the mean of both logits.
+        metrics: more metrics, whose means are in the result's `metrics`.
     """
     found = calibration(logits, labels)
     confusion = confusion_matrix(logits.argmax(1), labels, len(classes))
@@ -62,7 +62,7 @@ def _share(correct: int, n: int) -> dict[str, Any]:
 
 
 def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each class that there are images of: recall (`accuracy`), precision, and what it is most often taken for."""
+    """Return for each class with images: recall (`accuracy`), precision, and its most frequent wrong prediction."""
     rows = {}
     for label, images in enumerate(confusion.sum(1).tolist()):
         if images == 0:
@@ -81,9 +81,10 @@ def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str,
 
 
 def report(result: Mapping[str, Any], pictures: Path | None) -> None:
-    """Print what `measure` found."""
+    """Print the results of `measure`, and where the pictures are."""
     print(
-        f"test accuracy {result['top_1']['accuracy']:.2%} of {result['images']:,} images of {printable(result['data'])}"
+        f"test accuracy {result['top_1']['accuracy']:.2%} of {counted(result['images'], 'image')} "
+        f"of {printable(result['data'])}"
     )
     for name, text in _lines(result):
         print(f"{name:<14}{text}")
@@ -97,7 +98,7 @@ def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("95% interval", f"{_interval(result['top_1'])} (Wilson)")]
     if "top_1_with_mirror" in result:
         share = result["top_1_with_mirror"]
-        lines.append(("with mirror", f"{_with_interval(share)}: logits of image and mirror image averaged"))
+        lines.append(("with mirror", f"{_with_interval(share)}: mean logits of each image and its mirror image"))
     if "top_5" in result:
         lines.append(("top-5", _with_interval(result["top_5"])))
     error = result["calibration"]["error"]

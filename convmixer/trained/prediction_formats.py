@@ -1,4 +1,4 @@
-"""Predictions as text: a table to read, CSV, or JSON lines. Each is written as it comes, none is kept."""
+"""Writes predictions as a table, CSV or JSON lines, each as soon as it is made."""
 
 import csv
 import json
@@ -8,11 +8,11 @@ from typing import TextIO
 from convmixer.console import printable
 from convmixer.trained.predictions import Prediction
 
-NAME_WIDTH = 60  # columns, at most, that names of files are padded to
+NAME_WIDTH = 60  # characters: file names are padded to at most this width
 
 
 def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """A line for each image: its name, then classes with their probabilities. Broken files are left out."""
+    """Write a line for each image: its name, then classes with their probabilities. Broken files are left out."""
     classes = [printable(name) for name in classes]
     name_width, class_width = 0, max(map(len, classes))
     for prediction in predictions:
@@ -24,7 +24,7 @@ def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: 
 
 
 def write_csv(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """Columns: file, class and probability, once for each of the `top` classes, error."""
+    """Write CSV with the columns file, class and probability for each of the `top` classes, error."""
     writer = csv.writer(out, lineterminator="\n")
     ranks = ["class", "probability", *(f"{word}_{k}" for k in range(2, top + 1) for word in ("class", "probability"))]
     writer.writerow(["file", *ranks, "error"])
@@ -37,7 +37,7 @@ def write_csv(predictions: Iterable[Prediction], classes: Sequence[str], top: in
 
 
 def write_jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """An object on each line: file, class, probability, and probabilities by class; or file and error."""
+    """Write an object on each line: file, class, probability, and probabilities by class; or file and error."""
     for prediction in predictions:
         if prediction.error is None:
             probabilities = {classes[label]: round(value, 6) for label, value in prediction.top(top)}

@@ -1,4 +1,4 @@
-"""Training that diverges: what counts as that, and how far a run goes back for it with `on_nan=rewind`."""
+"""Defines when a training diverges, and how often a run may go back with `on_nan=rewind`."""
 
 import math
 
@@ -9,27 +9,31 @@ RATE_FACTOR = 0.5  # of the learning rate, for each time the run went back
 
 
 class Diverged(TrainingFault):
-    """The loss or a weight is no longer finite, or the loss jumped up."""
+    """The error if the loss or a weight is no longer finite, or the loss jumped up."""
 
 
 def is_spike(loss: float, epoch_loss: float, n_classes: int) -> bool:
-    """Whether a mean training loss (over a tenth of an epoch) is a jump and no noise.
+    """Return True if a mean training loss, over a tenth of an epoch, is a jump and not noise.
 
-    It is where it is above twice the mean over the last whole epoch, and above ln(n_classes), which is what guessing
-    gives: a network that is this bad has lost what it had learned. No source; our own definition.
+    It is a jump if it is above twice the mean over the last whole epoch, and above ln(n_classes), the loss of random
+    guessing: the network has lost what it had learned. No source; our own definition.
 
     Args:
-        epoch_loss: of the last whole epoch, infinity before there is one.
+        loss: the mean loss.
+        epoch_loss: the mean loss of the last whole epoch; infinity in the first epoch.
     """
     return loss > max(2 * epoch_loss, math.log(n_classes))
 
 
 def check_may_rewind(problem: Diverged, on_nan: str, rewinds: int) -> None:
-    """Raise `problem` again where a run should stop for it, or has gone back too often.
+    """Check that a run may go back because of `problem`.
 
     Args:
         on_nan: the key's value.
-        rewinds: how often the run will have gone back, this time included.
+        rewinds: how often the run has gone back, including this time.
+
+    Raises:
+        Diverged: the run should stop, or has gone back too often.
     """
     if on_nan == "stop":
         raise problem

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a run after the batch in hand, not in the middle of it."""
+"""Stops a run after the current batch, on Ctrl-C, SIGTERM or a closed terminal."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 class StopRequest:
-    """While entered, the first SIGINT, SIGTERM or SIGHUP is noted in `signal`; a second one interrupts at once.
+    """A context that stores the first SIGINT, SIGTERM or SIGHUP in `signal`; a second one interrupts at once.
 
-    Not a second SIGHUP: a shell that ends repeats the kernel's. SIGHUP stays ignored where it was ignored before, as
-    `nohup` has it.
+    A second SIGHUP does not interrupt, as a shell that ends repeats the kernel's. SIGHUP stays ignored if it was
+    ignored before, as with `nohup`.
 
     Args:
-        is_patient: not even a second one does; torchrun repeats what it is sent itself, and kills after 30 seconds.
+        is_patient: a second signal does not interrupt either; torchrun repeats signals, and kills after 30 seconds.
     """
 
     def __init__(self, is_patient: bool = False) -> None:
@@ -43,7 +43,7 @@ class StopRequest:
         self.signal = self.signal or number
 
     def _let_go_of_terminals(self) -> None:
-        """What is printed from now on would fail where the terminal is closed, and with it what remains to be saved."""
+        """Send further output to nowhere if the terminal is closed, so that printing does not fail before the save."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in self._terminals:
             if not os.isatty(stream):

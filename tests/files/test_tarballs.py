@@ -31,6 +31,7 @@ def test_what_comes_after_the_last_wanted_one_is_not_looked_at() -> None:
         (gzip.compress(b"no tar" * 1000), "header|end"),
         (tar_gz("top", {"a": b""}), "lacks top/c"),
     ],
+    ids=["empty", "a page", "cut off", "no tar", "a member is missing"],
 )
 def test_a_damaged_archive_is_said_to_be(content: bytes, says: str) -> None:
     with pytest.raises(Damaged, match=says):

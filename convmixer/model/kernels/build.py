@@ -21,6 +21,8 @@ import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from convmixer.errors import Unavailable
+
 SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden")
 # By torch's name of what this CPU can do. On other CPUs, vectors of 16 bytes are what every compiler can make.
@@ -33,10 +35,6 @@ _DIGEST_BYTES = 32
 _PATIENCE = 300.0  # seconds for the compiler, or for another process that compiles
 
 log = logging.getLogger("convmixer")
-
-
-class Unavailable(Exception):
-    """The native kernels can't be had here; the message says why."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 from conftest import PROJECT
 from kernel_fixtures import native  # noqa: F401
 
+from convmixer.errors import Unavailable
 from convmixer.model.kernels import build
-from convmixer.model.kernels.build import Library, Unavailable
+from convmixer.model.kernels.build import Library
 
 USE = """
 import torch

@@ -1,0 +1,20 @@
+"""How OpenMP's threads wait for each other: asleep, so that a busy machine costs a training its share and no more.
+
+Imports no torch: OpenMP reads its environment when torch is loaded.
+"""
+
+import os
+
+PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")
+
+
+def wait_asleep() -> bool:
+    """Let threads sleep where they wait; False where the user's own OpenMP settings say how.
+
+    By default they spin. With another process on one of two cores, each of a layer's barriers then takes until that
+    process is paused: two threads train a small network many times slower than one (docs/kernels.md, Busy machines).
+    """
+    if any(name.startswith(PREFIXES) and name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS") for name in os.environ):
+        return False
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    return True
