@@ -42,16 +42,16 @@ def kernel_stages(folder: Path, device: Any, commit: str, is_tiny: bool) -> list
         times = partial(operations.measure, folder, device, [(8, 3), (8, 1)], 2, 8, 0.01)
         plan = [(TINY, 4, ["eager", "native, eager"])]
         return [
-            Stage("machine", 60, partial(machine.measure, folder, device, commit, 2**16, 64)),
-            Stage("correctness", 60, checks),
-            Stage("steps", 60, partial(steps.measure, folder, device, plan, 0.01)),
-            Stage("operations", 60, times),
+            Stage("machine", 300, partial(machine.measure, folder, device, commit, 2**16, 64)),
+            Stage("correctness", 300, checks),
+            Stage("steps", 300, partial(steps.measure, folder, device, plan, 0.01)),
+            Stage("operations", 300, times),
         ]
     return [
         Stage("machine", 20, partial(machine.measure, folder, device, commit, 2**28, 8192)),
-        Stage("correctness", 60, partial(correctness.measure, folder, device, SHAPES, FAST, 512)),
+        Stage("correctness", 300, partial(correctness.measure, folder, device, SHAPES, FAST, 512)),
         Stage("steps", 100, partial(steps.measure, folder, device, STEPS, 0.3)),
-        Stage("operations", 60, partial(operations.measure, folder, device, OPERATIONS, 512, 256, 0.05)),
+        Stage("operations", 300, partial(operations.measure, folder, device, OPERATIONS, 512, 256, 0.05)),
     ]
 
 
