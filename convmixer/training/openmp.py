@@ -1,4 +1,4 @@
-"""Makes OpenMP's threads sleep while they wait for each other, so that a busy machine costs a training its share and no more.
+"""Makes OpenMP's threads sleep while they wait: a busy machine then costs a training its share and no more.
 
 Imports no torch: OpenMP reads its environment when torch is loaded.
 """
