@@ -61,7 +61,11 @@ class _Echo(logging.Handler):
     """What parts of the package log: news to standard output, warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo("\n".join(map(printable, record.getMessage().split("\n"))), err=record.levelno >= logging.WARNING)
+        try:
+            text = "\n".join(map(printable, record.getMessage().split("\n")))
+            click.echo(text, err=record.levelno >= logging.WARNING)
+        except (OSError, ValueError):
+            pass  # whoever read the output has gone; what was to be told must not end what goes on
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from convmixer.dashboard.points import binary, encode
+from convmixer.dashboard.series import binary, encode
 from convmixer.errors import UserError
 
 VERSION = "0.5.14"

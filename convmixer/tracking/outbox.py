@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
+from convmixer.files.untrusted import read_bytes
 from convmixer.tracking.app_server import AppServer
-from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
+from convmixer.tracking.run_folder import CONSOLE, LOG, RUN_LOG, SENDING, SENT
 from convmixer.tracking.runs import Run
 
 SAVES = 1000  # in a packet
@@ -185,8 +186,8 @@ class Outbox:
         return text if len(text) == CONSOLE_BYTES else text[: text.rfind(b"\n") + 1]
 
     def _ends(self) -> list[bytes]:
-        file = self.run.folder / "run_log.jsonl"
-        return file.read_bytes().splitlines() if file.exists() else []
+        file = self.run.folder / RUN_LOG
+        return read_bytes(file).splitlines() if file.exists() else []
 
     def _status(self, position: Position, is_last: bool) -> dict[str, Any]:
         """How the run ended, with its last packet. Until then the time is what tells packets apart."""
@@ -200,4 +201,4 @@ def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
     with open(path, "rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
