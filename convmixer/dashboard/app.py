@@ -94,7 +94,7 @@ def _check_body(body: bytes) -> None:
 
 
 def _create_user(store: Store) -> None:
-    from labml_app.db.user import User, UserIndex
+    from labml_app.db.user import User, UserIndex, get_or_create_user
     from labml_db import Key
 
     if UserIndex.get("local") is None:
@@ -103,6 +103,7 @@ def _create_user(store: Store) -> None:
         user = User(drivers.USER, identifier="local", name="local", email="local", projects=[project])
         user.save()
         UserIndex.set("local", user.key)
+    get_or_create_user(identifier="local", is_local_user=True)  # writes what it does not find, which views then find
 
 
 async def _refuse_deletion() -> JSONResponse:

@@ -8,6 +8,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE = 10.0  # seconds without any progress of a client that the server waits for; it is left within twice that
+AT_ONCE = 32  # connections that are accepted before it is seen that they are too many
 MOST = 128  # connections at a time, and at most half of the file descriptors that the process may have
 
 
@@ -25,8 +26,9 @@ class ImpatientProtocol(H11Protocol):
         self.since = time.monotonic()  # of which the client was waited for
         self._before: Any = None
         self._timer = self.loop.call_later(PATIENCE, self._look)
-        if len(self.connections) > most_connections():
-            waiting = [other for other in self.connections if other.waits_for() is not None]
+        open_ones = [other for other in self.connections if not other.transport.is_closing()]
+        if len(open_ones) > most_connections():
+            waiting = [other for other in open_ones if other.waits_for() is not None]
             min(waiting or [self], key=lambda other: other.since).transport.abort()
 
     def data_received(self, data: bytes) -> None:

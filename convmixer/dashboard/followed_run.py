@@ -56,7 +56,7 @@ class FollowedRun:
         self.size = self.size_checkpoints = 0  # bytes
         self._times: list[float] = []  # of the latest points
         self._run = Run(folder)
-        self._lock = Lock()
+        self._looking, self._reading = Lock(), Lock()  # apart: a long log that is read keeps no look waiting
         self._files: dict[str, Signature] = {name: [] for name in _FILES}
         self._was_held_here = False
         self._configs_are_stale = True
@@ -94,23 +94,24 @@ class FollowedRun:
 
     def look(self) -> None:
         """Take in what has changed in the folder, as far as the list shows it."""
-        self._take_in(self._notice_changes)
+        self._take_in(self._looking, self._notice_changes)
 
     def refresh(self) -> None:
         """Take in all that a page of this run shows; its log is read on from where it was read before."""
-        self._take_in(self._notice_changes, self._read_configs, self.metrics.read, self.hardware.read, self._read_end)
+        self._take_in(self._looking, self._notice_changes, self._read_configs, self._read_end)
+        self._take_in(self._reading, self.metrics.read, self.hardware.read)
 
     def read_ahead(self) -> None:
         """Read the log before anyone asks for it."""
-        self._take_in(self.metrics.read)
+        self._take_in(self._reading, self.metrics.read)
 
     def read_configs(self) -> None:
         """Read `configs.yaml` if it has changed, which takes some 10 ms."""
-        self._take_in(self._read_configs)
+        self._take_in(self._looking, self._read_configs)
 
-    def _take_in(self, *steps: Callable[[], Any]) -> None:
+    def _take_in(self, lock: Lock, *steps: Callable[[], Any]) -> None:
         """Whatever is wrong in the folder hides this run until it is right again, and never another one."""
-        with self._lock:
+        with lock:
             try:
                 check_folder(self.folder)
                 for step in steps:

@@ -14,7 +14,8 @@ from convmixer.errors import UserError
 from convmixer.files.untrusted import open_ordinary
 
 CHUNK = 2**20  # bytes that are read at a time; a longer line is none of ours
-MOST_BYTES = 2**32  # of a file; the rest is not read
+MOST_BYTES = 2**31  # of a file; the rest is not read
+MOST_NONSENSE = 1000  # lines; a file with more is no record of points, and is not read on
 MOST_SERIES = 500  # of a file; further ones are left out
 LONGEST_NAME = 200  # characters of a series' name
 LARGEST = 1e100  # a value beyond is a gap, as infinity is: a mean must not overflow
@@ -74,6 +75,7 @@ class PointsFile:
     def _forget(self) -> None:
         self._offset = 0
         self._inode = 0
+        self._nonsense = 0  # lines
         self._growing: dict[str, GrowingSeries] = {}
 
     def read(self) -> dict[str, Series]:
@@ -94,14 +96,16 @@ class PointsFile:
         if inode != self._inode or size < self._offset:  # `resume` wrote it anew, up to its checkpoint
             self._forget()
             self._inode = inode
-        while self._offset < MOST_BYTES and not self._stopped.is_set():
+        while self._offset < MOST_BYTES and self._nonsense <= MOST_NONSENSE and not self._stopped.is_set():
             file.seek(self._offset)
             chunk = file.read(CHUNK)
             whole, newline, _ = chunk.rpartition(b"\n")
-            if not newline and len(chunk) < CHUNK:
-                return  # the last line is not whole yet
-            self._offset += len(whole) + 1 if newline else CHUNK
-            self._add(whole.splitlines())
+            if not newline:
+                if len(chunk) == CHUNK:
+                    self._nonsense = MOST_NONSENSE + 1  # a file of zeros, say, which may be endless
+                return  # else the last line is not whole yet
+            self._offset += len(whole) + 1
+            self._add(whole.split(b"\n"))
             self._publish()
 
     def _add(self, lines: list[bytes]) -> None:
@@ -110,7 +114,10 @@ class PointsFile:
             try:
                 points = list(self._points_of(json.loads(line)))
             except NONSENSE:
-                continue  # not a line of ours
+                self._nonsense += 1
+                if self._nonsense > MOST_NONSENSE:
+                    break
+                continue
             for name, step, value in points:
                 steps, values = new.get(name) or new.setdefault(name, ([], []))
                 steps.append(step)

@@ -92,7 +92,7 @@ def _run(
     import uvicorn
 
     from convmixer.dashboard import app
-    from convmixer.dashboard.connections import ImpatientProtocol
+    from convmixer.dashboard.connections import AT_ONCE, ImpatientProtocol
     from convmixer.dashboard.follower import Follower
     from convmixer.dashboard.storage import Store
 
@@ -122,6 +122,7 @@ def _run(
     config = uvicorn.Config(
         guarded,
         http=ImpatientProtocol,
+        backlog=AT_ONCE,
         h11_max_incomplete_event_size=MAX_HEADERS,
         ws="none",
         lifespan="on",

@@ -45,8 +45,10 @@ class Store:
         return json.loads(rows[0][0], object_hook=_decode) if rows else None
 
     def set(self, kind: str, key: str, value: Any) -> None:
-        """Keep a value."""
-        self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", kind, key, json.dumps(value, default=_encode))
+        """Keep a value. Nothing is written where it is kept already: labml-app sets some at each view of a page."""
+        data = json.dumps(value, default=_encode)
+        if self._execute("SELECT data FROM entries WHERE kind = ? AND key = ?", kind, key) != [(data,)]:
+            self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", kind, key, data)
 
     def delete(self, kind: str, key: str) -> None:
         """Forget a value."""

@@ -128,15 +128,16 @@ def test_a_folder_that_is_unsound_for_a_moment_is_shown_again(dashboard: Dashboa
     assert dashboard.metrics("d4")
 
 
+TEXT = st.text(st.characters(exclude_categories=()), max_size=5)  # halves of surrogate pairs too
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(st.characters(), max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.floats() | st.integers() | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=10,
 )
 FIELDS = st.dictionaries(
     st.sampled_from(["name", "comment", "note", "archived", "charts", "chart:", "comparison:", "title:accuracy"]), JSON
 )
-POINTS = st.dictionaries(st.text(max_size=5), st.lists(st.tuples(JSON, st.lists(JSON, max_size=2)), max_size=3))
+POINTS = st.dictionaries(TEXT, st.lists(st.tuples(JSON, st.lists(JSON, max_size=2)), max_size=3))
 
 
 @given(FIELDS, st.lists(st.tuples(POINTS | JSON, JSON), max_size=3), JSON)
