@@ -46,7 +46,7 @@ class Store:
 
     def set(self, kind: str, key: str, value: Any) -> None:
         """Keep a value. Nothing is written where it is kept already: labml-app sets some at each view of a page."""
-        data = json.dumps(value, default=_encode)
+        data = json.dumps(value, default=_encode, sort_keys=True)
         if self._execute("SELECT data FROM entries WHERE kind = ? AND key = ?", kind, key) != [(data,)]:
             self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", kind, key, data)
 
