@@ -182,12 +182,12 @@ class FollowedRun:
         self.latest, self.latest_step, self._times = {}, 0, []
         for line in _tail_lines(self.folder / LOG):
             try:
-                points, at = list(metric_points(line)), line_time(line)
+                points, at = metric_points(line), line_time(line)
+                last = max((int(step) for _, step, _ in points), default=0)
             except NONSENSE:
                 continue  # cut where reading began, or none of ours
-            for name, step, value in points:
-                self.latest[name] = value
-                self.latest_step = max(self.latest_step, int(step))
+            self.latest |= {name: value for name, _, value in points}
+            self.latest_step = max(self.latest_step, last)
             self._times.append(at)
 
     def _read_end(self) -> None:

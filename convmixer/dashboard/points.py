@@ -1,15 +1,14 @@
 """Reads the points of a growing `.jsonl` file, on from where it was read before."""
 
 import json
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO
 
 from convmixer.dashboard.json_values import plain_text
-from convmixer.dashboard.series import GrowingSeries, Series
+from convmixer.dashboard.series import LARGEST, GrowingSeries, Series
 from convmixer.errors import UserError
 from convmixer.files.untrusted import open_ordinary
 
@@ -18,7 +17,6 @@ MOST_BYTES = 2**31  # of a file; the rest is not read
 MOST_NONSENSE = 1000  # lines; a file with more is no record of points, and is not read on
 MOST_SERIES = 500  # of a file; further ones are left out
 LONGEST_NAME = 200  # characters of a series' name
-LARGEST = 1e100  # a value beyond is a gap, as infinity is: a mean must not overflow
 LATEST_TIME = 4e9  # seconds since 1970, in the year 2096
 
 # What a line that is none of ours raises.
@@ -27,21 +25,19 @@ NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, Re
 Point = tuple[str, float, float]  # name, step, value
 
 
-def metric_points(line: dict[str, Any]) -> Iterator[Point]:
-    """Yield the points of a line of `log.jsonl`, at the training images seen."""
-    for name, points in line["track"].items():
-        for step, values in points:
-            value = float(sum(values) / len(values))
-            if abs(step) < 2**63:
-                yield name, float(int(step)), value if abs(value) < LARGEST else math.nan
+def metric_points(line: dict[str, Any]) -> list[Point]:
+    """Return the points of a line of `log.jsonl`, at the training images seen."""
+    return [
+        (name, float(step), float(values[0] if len(values) == 1 else sum(values) / len(values)))
+        for name, points in line["track"].items()
+        for step, values in points
+    ]
 
 
-def hardware_points(line: dict[str, Any]) -> Iterator[Point]:
-    """Yield the points of a line of `hardware.jsonl`, at its time."""
+def hardware_points(line: dict[str, Any]) -> list[Point]:
+    """Return the points of a line of `hardware.jsonl`, at its time."""
     at = line_time(line)
-    for name, value in line["track"].items():
-        if abs(value) < LARGEST:
-            yield name, at, float(value)
+    return [(name, at, float(value)) for name, value in line["track"].items() if abs(value) < LARGEST]
 
 
 def line_time(line: dict[str, Any]) -> float:
@@ -64,7 +60,7 @@ class PointsFile:
     """
 
     def __init__(
-        self, path: Path, points_of: Callable[[dict[str, Any]], Iterator[Point]], stopped: Event | None = None
+        self, path: Path, points_of: Callable[[dict[str, Any]], list[Point]], stopped: Event | None = None
     ) -> None:
         self.series: dict[str, Series] = {}  # by name in alphabetical order; replaced while a long file is being read
         self._path = path
@@ -105,23 +101,24 @@ class PointsFile:
                     self._nonsense = MOST_NONSENSE + 1  # a file of zeros, say, which may be endless
                 return  # else the last line is not whole yet
             self._offset += len(whole) + 1
-            self._add(whole.split(b"\n"))
+            self._add(whole.decode(errors="replace").split("\n"))
             self._publish()
 
-    def _add(self, lines: list[bytes]) -> None:
+    def _add(self, lines: list[str]) -> None:
         new: dict[str, tuple[list[float], list[float]]] = {}
         for line in lines:
             try:
-                points = list(self._points_of(json.loads(line)))
+                points = self._points_of(json.loads(line))
             except NONSENSE:
                 self._nonsense += 1
                 if self._nonsense > MOST_NONSENSE:
                     break
                 continue
             for name, step, value in points:
-                steps, values = new.get(name) or new.setdefault(name, ([], []))
-                steps.append(step)
-                values.append(value)
+                if -LARGEST < step < LARGEST:  # NaN is not
+                    steps, values = new.get(name) or new.setdefault(name, ([], []))
+                    steps.append(step)
+                    values.append(value)
         for name, (steps, values) in new.items():
             name = plain_text(name[:LONGEST_NAME])
             if name in self._growing or len(self._growing) < MOST_SERIES:

@@ -7,6 +7,7 @@ import numpy as np
 
 SHOWN = 1024  # points of a series that a chart gets
 MOST = 4 * SHOWN  # points of a series that are kept in memory
+LARGEST = 1e100  # a value beyond is a gap, as NaN is: a mean must not overflow
 
 Series = tuple[np.ndarray, np.ndarray]  # steps, values
 
@@ -22,8 +23,10 @@ class GrowingSeries:
 
     def extend(self, steps: list[float], values: list[float]) -> None:
         """Add points, one or more."""
-        self._last = np.array(steps[-1:]), np.array(values[-1:])
-        rest = _joined(self._rest, (np.array(steps), np.array(values)))
+        new = np.array(steps), np.array(values)
+        new[1][~(np.abs(new[1]) < LARGEST)] = np.nan
+        self._last = new[0][-1:], new[1][-1:]
+        rest = _joined(self._rest, new)
         while count := min(len(rest[0]) // self._width, MOST - len(self._kept[0])):
             taken = count * self._width
             self._kept = _joined(self._kept, _means((rest[0][:taken], rest[1][:taken]), self._width))
