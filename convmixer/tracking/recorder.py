@@ -17,9 +17,21 @@ from labml.internal.tracker.writers import Writer
 
 from convmixer.console import printable
 from convmixer.errors import UserError
-from convmixer.files.atomic import clear_leftovers, write_atomically
+from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
+from convmixer.tracking.run_folder import (
+    CONFIGS,
+    CONSOLE,
+    CURVES,
+    DIFF,
+    FORMAT,
+    FORMAT_FILE,
+    INFO,
+    LOCK,
+    LOG,
+    SUMMARY,
+    log_lines,
+)
 
 
 class LineWriter(Writer):
@@ -53,11 +65,24 @@ def keep_log_up_to(path: Path, images: int) -> int:
     """
     if not path.exists():
         return 0
-    lines = path.read_bytes().split(b"\n")[:-1]
-    steps = [_last_step(line) for line in lines]
-    kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step is not None and step <= images]
-    write_atomically(path, b"".join(kept))
-    return steps.count(None)
+    damaged = 0
+    with written_whole(path, "wb") as kept:
+        for line in log_lines(path):
+            step = _last_step(line)
+            damaged += step is None
+            if step is not None and step <= images:
+                kept.write(line + b"\n")
+    return damaged
+
+
+def sound_bytes(path: Path, limit: int) -> int:
+    """Count the bytes of a log's whole lines from its beginning to the first damaged one, or to `limit`."""
+    count = 0
+    for line in log_lines(path):
+        if count >= limit or _last_step(line) is None:
+            break
+        count += len(line) + 1
+    return count
 
 
 def _last_step(line: bytes) -> int | None:
@@ -99,6 +124,19 @@ class Recorder:
         if damaged:
             self.say(f"{LOG}: {damaged} lines were damaged and are dropped")
 
+    def sync(self) -> int:
+        """Bring the log to the disk, for a checkpoint that is written next. Returns how many bytes it has.
+
+        Without it, a power cut could leave a checkpoint whose log lacks what led to it.
+        """
+        for path, flags in ((self.folder / LOG, os.O_RDONLY | os.O_CREAT), (self.folder, os.O_RDONLY)):
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return (self.folder / LOG).stat().st_size
+
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Values measured after `images` training images."""
         tracker.save(images, values)
@@ -111,6 +149,7 @@ class Recorder:
             print(printable(line), flush=True)
 
     def summary(self, values: dict[str, Any]) -> None:
-        """What the run ended with."""
+        """Keep what the run ended with."""
+        self.sync()
         content = json.dumps(values, indent=2) + "\n"
         write_atomically(self.folder / SUMMARY, content.encode())
