@@ -18,7 +18,7 @@ from convmixer.commands.runs import runs
 from convmixer.commands.shared import DefaultGroup
 from convmixer.commands.sweep import sweep
 from convmixer.commands.train import train
-from convmixer.console import printable
+from convmixer.console import escape_unprintable, printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
 
@@ -77,6 +77,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
         configs_class: a subclass of `convmixer.configs.Configs` with parts of your own; that class itself by default.
         arguments: in place of `sys.argv[1:]`.
     """
+    escape_unprintable()
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
     log.setLevel(logging.INFO if torchrun.rank() == 0 else logging.ERROR)

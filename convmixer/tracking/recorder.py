@@ -143,7 +143,7 @@ class Recorder:
 
     def say(self, line: str) -> None:
         """Keep a line in the run's console log, and print it."""
-        with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
+        with open(self.folder / CONSOLE, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
         if not self.quiet:
             print(printable(line), flush=True)
