@@ -118,7 +118,7 @@ async def _malformed(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _not_kept(request: Request, error: Exception) -> JSONResponse:
-    """What a user changed can't be written: the disk is full or read-only, or the run is another user's."""
+    """Answer that a change can't be written: the disk is full or read-only, or the run is another user's."""
     if request.method == "GET":
         raise error
     return JSONResponse({"error": f"this can't be kept: {error}"[:300]}, 507)

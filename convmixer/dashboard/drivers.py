@@ -89,7 +89,7 @@ class OneProject(DbDriver):
         return {"name": name, "run_uuids": uuids}
 
     def save_dict(self, key: str, data: Data) -> None:
-        """Whether a run is archived is kept with the run."""
+        """Keep nothing: that a run is archived is kept with the run."""
 
 
 def connect(models: Sequence[type], indexes: Sequence[type], follower: Follower, store: Store) -> None:

@@ -77,7 +77,7 @@ class FollowedRun:
 
     @property
     def start_time(self) -> float:
-        """When it began, in seconds since 1970."""
+        """The time when it began, in seconds since 1970."""
         try:
             return datetime.fromisoformat(f"{self.info['trial_date']} {self.info['trial_time']}").timestamp()
         except (KeyError, ValueError, OverflowError, OSError):
@@ -85,7 +85,7 @@ class FollowedRun:
 
     @property
     def last_recorded(self) -> float:
-        """When its last point was recorded, in seconds since 1970.
+        """The time when its last point was recorded, in seconds since 1970.
 
         Of a run whose process is here never so long ago that the page takes it for dead (15 minutes).
         """
@@ -252,7 +252,7 @@ def _value(line: bytes) -> Any:
 
 
 def _ending(run_log: Path) -> tuple[str, float]:
-    """How labml says that the run ended, and when; nothing where it says nothing."""
+    """Read how labml says that the run ended, and when; nothing where it says nothing."""
     try:
         line = json.loads(read_tail(run_log, TAIL).splitlines()[-1])
         return plain_text(str(line["status"]))[:40], line_time(line)

@@ -116,7 +116,7 @@ class Follower:
         return max(PAUSE, (time.perf_counter() - started) / SHARE)
 
     async def _read_configs(self) -> float:
-        """Of new and changed runs, newest first, and keep them in the index, which only saves time."""
+        """Read those of new and changed runs, newest first, and keep them in the index, which only saves time."""
         for run in self._newest_first():
             await asyncio.to_thread(run.read_configs)
             if not run.is_indexed and not run.problem:
@@ -125,7 +125,7 @@ class Follower:
         return PAUSE
 
     async def _read_ahead(self) -> float:
-        """Of long logs, newest first: the first view of such a run need not wait."""
+        """Read long logs, newest first: the first view of such a run need not wait."""
         long = [run for run in self._newest_first() if run.log_bytes > LONG_LOG]
         for run in long[:MOST_AHEAD]:
             await asyncio.to_thread(run.read_ahead)

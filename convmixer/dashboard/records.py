@@ -75,7 +75,7 @@ def base_of_comparison(run: FollowedRun) -> str:
 
 
 def list_item(run: FollowedRun) -> Data:
-    """What the list shows of a run beside its name: comment and tags, images trained on, and what it reached."""
+    """Return what the list shows beside a run's name: comment and tags, images trained on, what it reached."""
     data = run_data(run)
     reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
     values = [(name, reached[name]) for name in LISTED if name in reached and math.isfinite(reached[name])]
@@ -127,7 +127,7 @@ def _track(series: tuple) -> Data:
 
 
 def _chosen(edit: str) -> tuple[Read, Write]:
-    """Which metrics a chart shows, and how; the part of the key names a further chart, none is "Metrics"."""
+    """Choose which metrics a chart shows; the part of the key names a further chart, none is "Metrics"."""
 
     def read(run: FollowedRun, part: str) -> Data:
         kept = run.edits.get(f"{edit}:{part}", {})
@@ -149,7 +149,7 @@ def _chosen(edit: str) -> tuple[Read, Write]:
 
 
 def _shown_first(names: list[str], part: str) -> list[str]:
-    """What a chart shows until a user chooses: the losses, or what the further chart is for."""
+    """Choose for a chart, until a user does: the losses, or what the further chart is for."""
     if part == "":
         return [name for name in names if name.startswith("loss.")] or names[:1]
     return [name for name in names if part in CHARTS and name.startswith(CHARTS[part][1])]
@@ -237,7 +237,7 @@ def _session(run: FollowedRun, part: str) -> Data | None:
 
 
 def _keep_nothing(run: FollowedRun, part: str, data: Data) -> None:
-    """What is read from the folder needs no saving."""
+    """Save nothing: it is read from the folder."""
 
 
 MODELS: dict[str, tuple[Read, Write]] = {

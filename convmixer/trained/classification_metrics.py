@@ -44,7 +44,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> Tenso
 
 @dataclass(frozen=True)
 class Scores:
-    """What an evaluation keeps of each image: its logits, with tens of thousands of classes, would fill the memory.
+    """Holds what an evaluation keeps of each image: logits of tens of thousands of classes would fill the memory.
 
     Attributes:
         labels: the right classes, int64 `[n]`.

@@ -119,7 +119,7 @@ def _save_pictures(folder: Path, scores: Scores, classes: Sequence[str], title: 
 
 
 def _confusion_figure(scores: Scores, classes: Sequence[str], title: str) -> "Figure":
-    """Of all classes; of very many, those with the most mistakes, and all others as one."""
+    """Draw all classes; of very many, those with the most mistakes, and all others as one."""
     predicted, labels = scores.predicted, scores.labels
     if len(classes) > MOST_IN_MATRIX:
         mistaken, mistakes = labels[predicted != labels].unique(return_counts=True)

@@ -57,7 +57,7 @@ def _share(hits: int, n: int) -> dict[str, Any]:
 
 
 def _per_class(cells: Sequence[tuple[int, int, int]], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each class that there are images of: recall (`accuracy`), precision, and what it is most often taken for."""
+    """Compute of each class with images: recall (`accuracy`), precision, and what it is most often taken for."""
     images, predicted, hits = Counter[int](), Counter[int](), Counter[int]()
     mistakes: dict[int, tuple[int, int]] = {}  # of each class, the class it is most often taken for, and how often
     for label, taken_for, n in cells:

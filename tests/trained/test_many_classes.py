@@ -49,6 +49,7 @@ def test_batches_are_scored_as_the_whole_is() -> None:
     logits, labels = torch.randn(30, 12), torch.randint(12, (30,))
     name, metric = next(iter(METRICS.items()))
     whole = score(logits, labels, {name: metric}, logits.flip(1))
-    parts = joined([score(a, b, {name: metric}, a.flip(1)) for a, b in zip(logits.split(7), labels.split(7))])
+    batches = zip(logits.split(7), labels.split(7), strict=True)
+    parts = joined([score(a, b, {name: metric}, a.flip(1)) for a, b in batches])
     classes = list(map(str, range(12)))
     assert json.dumps(measure(whole, classes)) == json.dumps(measure(parts, classes))
