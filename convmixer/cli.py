@@ -21,7 +21,7 @@ from convmixer.commands.runs import runs
 from convmixer.commands.shared import DefaultGroup
 from convmixer.commands.sweep import sweep
 from convmixer.commands.train import train
-from convmixer.console import printable
+from convmixer.console import escape_unprintable, printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
 from convmixer.training.openmp import wait_asleep
@@ -88,7 +88,11 @@ class _Echo(logging.Handler):
     """A log handler that prints: news to standard output, warnings to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo("\n".join(map(printable, record.getMessage().split("\n"))), err=record.levelno >= logging.WARNING)
+        try:
+            text = "\n".join(map(printable, record.getMessage().split("\n")))
+            click.echo(text, err=record.levelno >= logging.WARNING)
+        except (OSError, ValueError):
+            pass  # whoever read the output has gone; what was to be told must not end what goes on
 
 
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
@@ -101,6 +105,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
         arguments: the words of the command line; None: `sys.argv[1:]`.
     """
     wait_asleep()
+    escape_unprintable()
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
     log.setLevel(logging.INFO if torchrun.rank() == 0 else logging.ERROR)

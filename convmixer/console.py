@@ -1,5 +1,7 @@
 """Formats text for the terminal: safe characters, one-line errors, plurals, durations, file sizes, arguments."""
 
+import io
+import sys
 from typing import Any
 
 
@@ -9,6 +11,16 @@ def printable(text: str) -> str:
     Names of files and classes may come from anyone; a terminal would obey escape sequences in them.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def escape_unprintable() -> None:
+    """Let standard output and error write out what their encoding can't hold, as `\\xe9` or `\\udcff`.
+
+    Output may be ASCII only, and names of files may be bytes that are no UTF-8: neither must end a command.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def one_line(error: object, longest: int = 200) -> str:

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-PIPED_WIDTH = 300  # characters, where there is no terminal
+PIPED_WIDTH = 1000  # columns, where there is no terminal to ask: rows are never broken there
 
 
 def print_table(table: Table) -> None:

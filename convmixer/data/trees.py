@@ -103,7 +103,7 @@ class Folder:
             if _is_image(entry.name):
                 status = entry.stat()
                 if not stat.S_ISREG(status.st_mode):
-                    raise UserError(f"{entry.path} is no ordinary file")
+                    raise UserError(f"{entry.path} is not an ordinary file")
                 images[entry.name] = (status.st_size, status.st_mtime_ns)
         return images
 

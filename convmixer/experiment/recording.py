@@ -125,4 +125,5 @@ class RecordedTraining:
     def _state(self) -> dict[str, Any]:
         state = self.trainer.state_dict()
         state |= {"data": self.experiment.describe_data(), "total_steps": self.trainer.total_steps}
-        return state | {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}
+        state |= {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}
+        return state | {"log_bytes": self.recorder.sync()}

@@ -5,6 +5,8 @@ from typing import Any
 
 from convmixer.errors import UserError
 from convmixer.experiment.experiment import Experiment
+from convmixer.tracking.recorder import sound_bytes
+from convmixer.tracking.run_folder import LOG
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 
@@ -29,11 +31,32 @@ def find_checkpoint(experiment: Experiment, run: Run) -> Checkpoint:
         UserError: the run has ended, all its checkpoints are damaged, or it was trained on other data.
     """
     check_unended(run)
-    state, note = checkpoints.newest_good(run.checkpoint("last").parent)
+    folder = run.checkpoint("last").parent
+    state, note = checkpoints.newest_good(folder)
     if state:
         _check_same_data(experiment.describe_data(), state["data"])
         _check_same_batch(experiment.trainer.train.batch_size, state.get("batch_size"))
+        lost = _lost_of_log(run, state)
+        if lost:
+            earlier = checkpoints.go_back(folder, lambda state: "log_bytes" in state and not _lost_of_log(run, state))
+            state = earlier or state
+            how = f"going back to update {state['step']}, up to which it is whole" if earlier else "the rest is lost"
+            note = "; ".join(filter(None, (note, f"{lost}: {how}")))
     return Checkpoint(state, note)
+
+
+def _lost_of_log(run: Run, state: dict[str, Any]) -> str:
+    """Say what the log lacks of what was recorded before this checkpoint; nothing where it is whole.
+
+    A checkpoint says how long the log was, and is on the disk after it; the first versions' checkpoints did not.
+    """
+    recorded = state.get("log_bytes", 0)
+    if not isinstance(recorded, int):
+        return ""  # the trainer refuses it
+    whole = sound_bytes(run.folder / LOG, recorded)
+    if whole == recorded:
+        return ""
+    return f"{LOG} is damaged: {whole:,} of {recorded:,} bytes recorded up to update {state['step']} are whole"
 
 
 def check_unended(run: Run) -> None:

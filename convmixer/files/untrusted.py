@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -31,15 +31,39 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         UserError: the file is missing, is not an ordinary file, can't be read, or has more than `limit` bytes.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{path}: is not an ordinary file")
-            if status.st_size > limit:
+        with open_ordinary(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
                 raise UserError(f"{path}: has more than {limit:,} bytes")
-            return file.read(status.st_size)
+            return file.read(size)
     except (OSError, MemoryError) as error:
         raise UserError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
+
+
+def read_tail(path: Path, length: int) -> bytes:
+    """Read the last `length` bytes of an ordinary file, however large it is.
+
+    Raises:
+        UserError: it is not an ordinary file.
+        OSError: there is none, or it can't be read.
+    """
+    with open_ordinary(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - length))
+        return file.read(length)
+
+
+def open_ordinary(path: Path) -> BinaryIO:
+    """Open an ordinary file for reading; a FIFO or a device is refused and not waited for.
+
+    Raises:
+        UserError: it is not an ordinary file.
+        OSError: there is none, or it can't be read.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: is not an ordinary file")
+    return file
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -18,8 +18,9 @@ from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
+from convmixer.files.untrusted import read_bytes
 from convmixer.tracking.app_server import AppServer
-from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
+from convmixer.tracking.run_folder import CONSOLE, LOG, RUN_LOG, SENDING, SENT
 from convmixer.tracking.runs import Run
 
 SAVES = 1000  # most lines of log.jsonl in a packet
@@ -192,8 +193,8 @@ class Outbox:
         return text if len(text) == CONSOLE_BYTES else text[: text.rfind(b"\n") + 1]
 
     def _ends(self) -> list[bytes]:
-        file = self.run.folder / "run_log.jsonl"
-        return file.read_bytes().splitlines() if file.exists() else []
+        file = self.run.folder / RUN_LOG
+        return read_bytes(file).splitlines() if file.exists() else []
 
     def _status(self, position: Position, is_last: bool) -> dict[str, Any]:
         """Return the run's status: with the last packet how it ended, before that "in progress" with the time.
@@ -210,4 +211,4 @@ def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
     with open(path, "rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

@@ -17,9 +17,21 @@ from labml.internal.tracker.writers import Writer
 
 from convmixer.console import counted, printable
 from convmixer.errors import UserError
-from convmixer.files.atomic import clear_leftovers, write_atomically
+from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
+from convmixer.tracking.run_folder import (
+    CONFIGS,
+    CONSOLE,
+    CURVES,
+    DIFF,
+    FORMAT,
+    FORMAT_FILE,
+    INFO,
+    LOCK,
+    LOG,
+    SUMMARY,
+    log_lines,
+)
 
 
 class LineWriter(Writer):
@@ -57,11 +69,24 @@ def keep_log_up_to(path: Path, images: int) -> int:
     """
     if not path.exists():
         return 0
-    lines = path.read_bytes().split(b"\n")[:-1]
-    steps = [_last_step(line) for line in lines]
-    kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step is not None and step <= images]
-    write_atomically(path, b"".join(kept))
-    return steps.count(None)
+    damaged = 0
+    with written_whole(path, "wb") as kept:
+        for line in log_lines(path):
+            step = _last_step(line)
+            damaged += step is None
+            if step is not None and step <= images:
+                kept.write(line + b"\n")
+    return damaged
+
+
+def sound_bytes(path: Path, limit: int) -> int:
+    """Count the bytes of a log's whole lines from its beginning to the first damaged one, or to `limit`."""
+    count = 0
+    for line in log_lines(path):
+        if count >= limit or _last_step(line) is None:
+            break
+        count += len(line) + 1
+    return count
 
 
 def _last_step(line: bytes) -> int | None:
@@ -103,18 +128,32 @@ class Recorder:
         if damaged:
             self.say(f"{LOG}: {counted(damaged, 'damaged line')} dropped")
 
+    def sync(self) -> int:
+        """Bring the log to the disk, for a checkpoint that is written next. Returns how many bytes it has.
+
+        Without it, a power cut could leave a checkpoint whose log lacks what led to it.
+        """
+        for path, flags in ((self.folder / LOG, os.O_RDONLY | os.O_CREAT), (self.folder, os.O_RDONLY)):
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return (self.folder / LOG).stat().st_size
+
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Record values measured after `images` training images."""
         tracker.save(images, values)
 
     def say(self, line: str) -> None:
         """Write a line to the run's console log, and print it unless `quiet`."""
-        with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
+        with open(self.folder / CONSOLE, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
         if not self.quiet:
             print(printable(line), flush=True)
 
     def summary(self, values: dict[str, Any]) -> None:
         """Write the summary of the run, which marks it as ended."""
+        self.sync()
         content = json.dumps(values, indent=2) + "\n"
         write_atomically(self.folder / SUMMARY, content.encode())

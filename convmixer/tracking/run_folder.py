@@ -2,15 +2,16 @@
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
-from convmixer.files.untrusted import parse_json, read_bytes
+from convmixer.files.untrusted import open_ordinary, parse_json, read_bytes
 
 FORMAT = 1  # of the folder; increased when older versions would read it wrongly
 FORMAT_FILE = "format"  # holds the format's number; the first runs have no such file
-INFO, CONFIGS, DIFF = "run.yaml", "configs.yaml", "source.diff"  # labml's
+INFO, CONFIGS, DIFF, RUN_LOG = "run.yaml", "configs.yaml", "source.diff", "run_log.jsonl"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
 SUMMARY = "summary.json"
@@ -21,14 +22,32 @@ SENT = "sent.json"  # records what labml servers have taken
 SENDING = ".sending"  # held by the process that sends the run to a server
 
 
+LONGEST_LINE = 2**20  # bytes of a log's line; none of ours is as long
+
+
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read all complete lines of a log; an incomplete last line, from a killed process, is left out.
+    """Return the whole lines of a log; a last one that a kill cut short is left out.
 
     Raises:
-        UserError: another line is damaged.
+        UserError: a line is damaged, or the file is no ordinary one.
     """
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [_line(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    return [_line(line, f"{path}: line {number}") for number, line in enumerate(log_lines(path), 1)]
+
+
+def log_lines(path: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a log without their ends, very long ones in parts; none if it is missing.
+
+    Raises:
+        UserError: the file is no ordinary one, or can't be read.
+    """
+    try:
+        with open_ordinary(path) as file:
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n") or len(line) == LONGEST_LINE:
+                yield line.removesuffix(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def _line(text: bytes, where: str) -> dict[str, Any]:

@@ -11,12 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from convmixer.errors import UserError
-from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml, wrong_values
+from convmixer.files.locks import is_held
+from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, wrong_values
 from convmixer.project import logs_folder
-from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
+from convmixer.tracking.run_folder import LOCK, LOG, LONGEST_LINE, RUN_LOG, SUMMARY, check_folder, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,28 +78,24 @@ class Run:
 
     @property
     def status(self) -> str:
-        """The run's status: running, completed, crashed, interrupted, killed or unknown."""
-        if self.is_running():
+        """The run's status: running, completed, crashed, interrupted, killed; unknown where the folder can't tell."""
+        held = is_held(self.folder / LOCK)
+        if held:
             return "running"
         if (self.folder / SUMMARY).exists():  # which is written last
             return "completed"
-        log = self.folder / "run_log.jsonl"
-        lines = read_bytes(log).splitlines() if log.exists() else []
+        without_an_end = "unknown" if held is None else "killed"  # another user's run may still be running
         try:
-            return str(parse_json(lines[-1])["status"]) if lines else "killed"
-        except (ValueError, TypeError, KeyError):
+            lines = read_tail(self.folder / RUN_LOG, LONGEST_LINE).splitlines()
+            return str(parse_json(lines[-1])["status"]) if lines else without_an_end
+        except FileNotFoundError:
+            return without_an_end
+        except (OSError, UserError, ValueError, TypeError, KeyError):
             return "unknown"
 
     def is_running(self) -> bool:
-        """Return True if a process on this machine is training this run now."""
-        lock = FileLock(self.folder / LOCK)
-        try:
-            with lock.acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False
+        """Return True if a process on this machine, perhaps another user's, is training this run now."""
+        return bool(is_held(self.folder / LOCK))
 
     @property
     def metrics(self) -> "pd.DataFrame":

@@ -25,15 +25,17 @@ def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: 
 
 def write_csv(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
     """Write CSV with the columns file, class and probability for each of the `top` classes, error."""
+    shown = printable if out.isatty() else str  # a file gets names as they are, a terminal would obey them
+    classes = [shown(name) for name in classes]
     writer = csv.writer(out, lineterminator="\n")
     ranks = ["class", "probability", *(f"{word}_{k}" for k in range(2, top + 1) for word in ("class", "probability"))]
     writer.writerow(["file", *ranks, "error"])
     for prediction in predictions:
         if prediction.error is None:
             cells = [cell for label, value in prediction.top(top) for cell in (classes[label], f"{value:.6f}")]
-            writer.writerow([prediction.file, *cells, ""])
+            writer.writerow([shown(prediction.file), *cells, ""])
         else:
-            writer.writerow([prediction.file, *[""] * len(ranks), prediction.error])
+            writer.writerow([shown(prediction.file), *[""] * len(ranks), shown(prediction.error)])
 
 
 def write_jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,23 @@ def newest_good(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
         raise UserError(f"all checkpoints of this run are damaged: {damage}; {problem}; nothing was changed") from None
     keep(previous, last)
     return state, f"{damage}: resuming from {previous.name}, of update {state['step']}"
+
+
+def go_back(folder: Path, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """Make `previous` the run's `last`, if it is whole and wanted. Returns its state, or None: nothing was touched.
+
+    Args:
+        folder: of the run's checkpoints.
+    """
+    last, previous = folder / "last.pt", folder / "previous.pt"
+    try:
+        state = load(previous)
+    except UserError:
+        return None
+    if not is_wanted(state):
+        return None
+    keep(previous, last)
+    return state
 
 
 def keep(path: Path, other: Path) -> None:

@@ -57,7 +57,7 @@ def check_restorable(
         raise _unfit("cuda_generators is not a list")
     for generator in state["cuda_generators"]:
         _check_generator(generator, CUDA_GENERATOR, "cuda_generators")
-    for name in ("step", "total_steps", "rewinds"):
+    for name in ("step", "total_steps", "rewinds", "log_bytes"):
         _check_count(state.get(name, 0), name)
     for name in ("seconds", "warm_up_seconds", "best_accuracy"):
         _check_number(state.get(name, 0.0), name)

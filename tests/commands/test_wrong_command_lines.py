@@ -119,7 +119,7 @@ WRONG = [
     ("data.dataset=shapes compile_mode=reduce-overhead", "compile_mode=reduce-overhead is given, but compile is false"),
     ("data.dataset=shapes compile=yes compile_mode=reduce-overhead micro_batch_size=32", "exclude each other"),
     ("data.dataset=shapes starts=[impulse,impulse]", "names impulse twice"),
-    ("data.dataset=shapes starts=[covariance,impulse]", "both for the depth-wise filters"),
+    ("data.dataset=shapes starts=[covariance,impulse]", "both set the depth-wise filters"),
     ("data.dataset=shapes starts=[covariance] kernel_size=33", "takes kernel_size up to 31"),
     ("data.dataset=shapes starts=[identity] pretrained=x.safetensors", "exclude each other"),
     ("data.dataset=shapes optimizer.optimizer=Muon d_model=1", "Muon needs layers with 1x1 convolutions"),

@@ -114,7 +114,7 @@ def _openmp_runtime() -> str:
     Other packages may have loaded their own (scikit-learn does); torch's is in one of its folders.
     """
     maps = Path("/proc/self/maps")
-    lines = maps.read_text().splitlines() if maps.exists() else []
+    lines = maps.read_text(errors="surrogateescape").splitlines() if maps.exists() else []
     loaded = {line.split(maxsplit=5)[5] for line in lines if "libgomp" in line}
     package = Path(torch.__file__).parent
     of_torch = {path for path in loaded if {package, package.with_name("torch.libs")} & set(Path(path).parents)}
