@@ -114,7 +114,7 @@ def gradient_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:
     """Sums, kys * columns * columns, stay in registers; twice (kys + 1) * columns * rows numbers in shared memory."""
     columns = columns_of(width)
     kys = min(triton.next_power_of_2(kernel + 1), (16384 if dtype.itemsize == 2 else 4096) // columns**2)
-    rows = (64 if kys * columns <= 256 else 32) // (1 if dtype.itemsize == 2 else 2)
+    rows = 16 if dtype.itemsize == 4 else 64 if kys * columns <= 256 else 32
     return Tile(rows, kys, 4 if kys * columns**2 <= 4096 and dtype.itemsize == 2 else 8)
 
 
