@@ -9,11 +9,13 @@ With ipywidgets it is a widget that refreshes itself. Without them it is a pictu
 
 import asyncio
 import base64
+import html
 import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from convmixer.console import printable
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 from convmixer.tracking.curves import learning_curves
@@ -97,16 +99,19 @@ class Watch:
     def _choose(self, change: dict[str, Any]) -> None:
         if change["new"]:
             self.runs = [Run(Path(folder)) for folder in change["new"]]
-            self._refresh()
+            self._refresh_or_say_why()
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(SECONDS)
-            try:
-                self._refresh()
-            # A run's folder may be removed while it is shown, or be incomplete.
-            except (UserError, OSError, ValueError) as problem:
-                self._table.value = f"<pre>{problem}</pre>"
+            self._refresh_or_say_why()
+
+    def _refresh_or_say_why(self) -> None:
+        """A run's folder may be removed while it is shown, be half made, or hold nonsense."""
+        try:
+            self._refresh()
+        except (UserError, OSError, ValueError) as problem:
+            self._table.value = f"<pre>{html.escape(printable(str(problem)))}</pre>"
 
     def _refresh(self) -> None:
         self._offer(all_runs(self.runs[0].folder.parents[1]))
@@ -126,7 +131,7 @@ class Watch:
 
 def _label(r: Run) -> str:
     try:
-        return f"{r.uuid[:8]}  {r.info['name']}  {r.status}"
+        return printable(f"{r.uuid[:8]}  {r.info['name']}  {r.status}")
     except UserError:  # the table of runs in the notebook shows the reason
         return f"{r.uuid[:8]}  {r.folder.parent.name}  damaged"
 

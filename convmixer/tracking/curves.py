@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from convmixer.console import printable
 from convmixer.tracking.runs import Run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ VALID = {"linewidth": 2.2, "marker": "."}
 
 def _title(runs: list[Run]) -> str:
     title = f"{runs[0].info['name']} {runs[0].uuid[:8]}" if len(runs) == 1 else f"{len(runs)} runs"
-    return title.replace("$", r"\$")  # a plain $ would begin a formula
+    return printable(title).replace("$", r"\$")  # a plain $ would begin a formula
 
 
 def _colours(n: int) -> list[str] | list[tuple[float, ...]]:
