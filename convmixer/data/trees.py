@@ -19,8 +19,8 @@ MAX_MEMBER_BYTES = 64 * 2**20
 MAX_COMPRESSION = 100
 SMALL = 2**20  # below this many bytes any compression is harmless
 
-# split -> class -> file name -> two numbers that change when the file does
-Listing = dict[str, dict[str, dict[str, tuple[int, int]]]]
+# split -> class -> file name -> numbers that change when the file does, or is another
+Listing = dict[str, dict[str, dict[str, tuple[int, ...]]]]
 
 
 def open_tree(path: Path) -> "Folder | Archive":
@@ -92,19 +92,20 @@ class Folder:
         """The bytes of `<split>/<class>/<file>`."""
         return read_bytes(self.path / name, MAX_MEMBER_BYTES)
 
-    def _classes(self, folder: Path | os.DirEntry[str]) -> dict[str, dict[str, tuple[int, int]]]:
+    def _classes(self, folder: Path | os.DirEntry[str]) -> dict[str, dict[str, tuple[int, ...]]]:
         return {entry.name: self._images(entry) for entry in self._entries(folder) if entry.is_dir()}
 
-    def _images(self, folder: os.DirEntry[str]) -> dict[str, tuple[int, int]]:
+    def _images(self, folder: os.DirEntry[str]) -> dict[str, tuple[int, ...]]:
         images = {}
         for entry in self._entries(folder):
             if entry.is_dir():
                 raise _nested(entry.path)
             if _is_image(entry.name):
-                status = entry.stat()
+                status = os.stat(entry.path)  # on Windows the entry's own has no inode
                 if not stat.S_ISREG(status.st_mode):
                     raise UserError(f"{entry.path} is no ordinary file")
-                images[entry.name] = (status.st_size, status.st_mtime_ns)
+                # Files of equal sizes and times can change places, as when labels are corrected: inodes go with them.
+                images[entry.name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         return images
 
     def _entries(self, folder: Path | os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:

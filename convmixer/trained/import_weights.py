@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.model.interchange import Weights, from_layout, recognise, sizes_of
 from convmixer.model.variants import SIZES, conv_mixer
@@ -65,7 +66,7 @@ def import_weights(
         tuple(data["classes"]),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
-        tuple(data["std"]),
+        floored(data["std"]),
         {**defaults, **BUILT_IN, **numbers},
         summary={},
         data=data,

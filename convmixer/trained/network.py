@@ -17,7 +17,7 @@ class Trained:
         classes: the classes' names, by label; outputs beyond those of the data (`n_classes` was larger) are `unused N`.
         image_shape: height, width and channels of the images that it was trained on.
         mean: per channel over those images, on a scale of 0 to 1.
-        std: likewise.
+        std: likewise, at least one level (`normalisation.SMALLEST_STD`), as it is divided by.
         configs: every key's value in its training; of imported weights, their sizes, and defaults for the rest.
         summary: how its run ended; empty where it has not, and for imported weights.
         data: what was recorded of the images that it was trained on: `name`, `train_images`, and the above.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from convmixer.console import one_line
+from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.files.untrusted import wrong_values
 from convmixer.model.interchange import sizes_of
@@ -111,7 +112,7 @@ def _trained(
         (*data["classes"], *(f"unused {label}" for label in range(len(data["classes"]), sizes["n_classes"]))),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
-        tuple(data["std"]),
+        floored(data["std"]),
         configs,
         summary,
         data,

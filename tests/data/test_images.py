@@ -273,6 +273,47 @@ def test_a_changed_tree_is_decoded_again_and_its_old_cache_removed(tree, load, t
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
 
 
+def same_size_and_time(tree: Path) -> None:
+    """As files out of a zip have them: uncompressed bitmaps, times of two seconds' accuracy."""
+    for file in sorted(tree.rglob("*.png")):
+        Image.open(file).save(file.with_suffix(".bmp"))
+        file.unlink()
+        os.utime(file.with_suffix(".bmp"), (10**9, 10**9))
+
+
+@pytest.mark.parametrize("what", ["folders", "files"])
+def test_corrected_labels_are_seen(tree, load, what):
+    same_size_and_time(tree)
+    load(tree)
+    one, other = (tree / "train" / name / ("" if what == "folders" else "1.bmp") for name in ("cat", "dog"))
+    one.rename(tree / "aside")
+    other.rename(one)
+    (tree / "aside").rename(other)
+    colours = [image[0, 0].tolist() for image in load(tree).train.images]
+    assert colours == [[0, 0, 255], [255, 0, 0], [255, 0, 0]]
+
+
+def test_another_tree_of_the_same_names_sizes_and_times_is_another(tree, load, tmp_path):
+    same_size_and_time(tree)
+    load(tree)
+    other = tmp_path / "elsewhere" / tree.name
+    for file in sorted(tree.rglob("*.bmp")):
+        copy = other / file.relative_to(tree)
+        picture(copy, "green")
+        os.utime(copy, (10**9, 10**9))
+    assert load(other).train.images[0, 0, 0].tolist() == [0, 128, 0]
+
+
+def test_a_file_that_is_written_anew_with_its_old_time_is_decoded_again(tree, load):
+    same_size_and_time(tree)
+    load(tree)
+    file = tree / "train/dog/1.bmp"
+    time.sleep(0.05)  # the change time's clock ticks every few milliseconds
+    picture(file, "green")
+    os.utime(file, (10**9, 10**9))
+    assert load(tree).train.images[2, 0, 0].tolist() == [0, 128, 0]
+
+
 def test_each_image_size_has_its_own_cache(tree, load, tmp_path):
     sizes = (8, 4, 8)
     assert [load(tree, size).train.images.shape[1] for size in sizes] == [8, 4, 8]
