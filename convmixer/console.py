@@ -1,10 +1,18 @@
 """Text as it is shown on a terminal, and as it is typed there."""
 
+import unicodedata
 from typing import Any
+
+JOINERS = "\u200c\u200d"  # without which Persian and Hindi, and many emoji, are spelt wrong
+
+
+def is_plain(text: str) -> bool:
+    """Tell if text holds only what is printed, and spaces of any kind: nothing that a terminal would obey."""
+    return text.isprintable() or all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
 
 
 def printable(text: str) -> str:
-    """The text with every character that is not printed written out, as `\\x1b`.
+    """Write out every character of the text that is not printed, as `\\x1b`.
 
     Names of files and classes may come from anyone; a terminal would obey escape sequences in them.
     """

@@ -1,8 +1,10 @@
 """`torch.save` files that may come from anyone: tensors and plain values, or nothing. No code in them is run."""
 
 import io
+import re
 import warnings
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,18 +13,46 @@ from convmixer.console import one_line
 
 
 class NotPlain(Exception):
-    """A file is damaged, or holds more than tensors and plain values."""
+    """A file is damaged, or holds more than tensors and plain values.
+
+    Attributes:
+        found: the full name of the class or function that it holds, where it is that.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        named = re.search(r"GLOBAL (\S+)", problem)
+        self.found = named[1] if named else None
 
 
-def load_plain(content: bytes) -> Any:
-    """What `torch.save` wrote, on the CPU.
+class StandIn:
+    """Takes the place of an object of a class that is of no concern: takes what it is made from, and keeps none."""
+
+    def __new__(cls, *parts: object) -> "StandIn":
+        return super().__new__(cls)
+
+    def __init__(self, *parts: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def load_plain(content: bytes, passed_over: Collection[str] = ()) -> Any:
+    """Read what `torch.save` wrote, to the CPU.
+
+    Args:
+        passed_over: full names of classes whose objects become a `StandIn`; the classes themselves are not imported.
 
     Raises:
         NotPlain: it could be code, is damaged, or swells when it is read.
     """
     try:
         _refuse_packed(content)
-        with warnings.catch_warnings(action="ignore"):  # of torch's, on what is refused anyway
+        with (
+            warnings.catch_warnings(action="ignore"),  # of torch's, on what is refused anyway
+            torch.serialization.safe_globals([(StandIn, name) for name in passed_over]),
+        ):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler given broken bytes may raise anything at all
         raise NotPlain(one_line(error)) from None
@@ -40,7 +70,7 @@ def _refuse_packed(content: bytes) -> None:
 
 
 def holds_its_numbers(tensor: Any) -> bool:
-    """Whether it is an ordinary tensor; one number can pose as a tensor of any size."""
+    """Tell if it is an ordinary tensor; one number can pose as a tensor of any size."""
     if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
     return not tensor.is_quantized and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

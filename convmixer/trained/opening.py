@@ -1,5 +1,6 @@
 """Opens trained networks: of a run, or of a file of `export` or `import`; whatever is in them is checked first."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -109,7 +110,7 @@ def _trained(
     return Trained(
         name,
         model.eval(),
-        (*data["classes"], *(f"unused {label}" for label in range(len(data["classes"]), sizes["n_classes"]))),
+        _distinct((*data["classes"], *(f"unused {n}" for n in range(len(data["classes"]), sizes["n_classes"])))),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
         floored(data["std"]),
@@ -118,6 +119,12 @@ def _trained(
         data,
         given,
     )
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names by which each class is told from the others: one that several have gets its label."""
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name} ({label})" for label, name in enumerate(names))
 
 
 def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name: str) -> None:

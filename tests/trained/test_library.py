@@ -142,3 +142,11 @@ def test_a_tiny_deviation_in_a_weights_file_is_taken_as_one_level(tmp_path):
     metadata["data"]["std"] = [0.25, 0.0, 1e-6]
     save_weights(tmp_path / "old.safetensors", weights, metadata)
     assert convmixer.load(tmp_path / "old.safetensors").std == (0.25, 1 / 255, 1 / 255)
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    """In files that were imported when that was not refused yet."""
+    weights, metadata = load_weights(WEIGHTS)
+    metadata["data"]["classes"][:3] = ["crane", "toucan", "crane"]
+    save_weights(tmp_path / "old.safetensors", weights, metadata)
+    assert convmixer.load(tmp_path / "old.safetensors").classes[:3] == ("crane (0)", "toucan", "crane (2)")
