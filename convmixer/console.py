@@ -2,7 +2,15 @@
 
 import io
 import sys
+import unicodedata
 from typing import Any
+
+JOINERS = "\u200c\u200d"  # without which Persian and Hindi, and many emoji, are spelt wrong
+
+
+def is_plain(text: str) -> bool:
+    """Return True if text has only printable characters and spaces of any kind: nothing that a terminal would obey."""
+    return text.isprintable() or all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
 
 
 def printable(text: str) -> str:

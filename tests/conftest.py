@@ -46,6 +46,17 @@ def cifar10_files() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of small inputs that people had trouble with. Where it must be there (CI), its absence fails."""
+    folder = PROJECT.parent / "shared" / "cases"
+    if not folder.exists():
+        if os.environ.get("CONVMIXER_CI"):
+            pytest.fail(f"{folder} is not there")
+        pytest.skip(f"the small inputs are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image tree that is learned within seconds: 3 colours, 80 training and 20 test images of 16x16 each."""
     tree = tmp_path_factory.mktemp("trees") / "tiny"

@@ -38,7 +38,11 @@ def batch_norm_is_global(c: "Configs", workers: Workers) -> bool:
 
 def some_have_none(c: "Configs", workers: Workers) -> bool:
     """Return True if in some batch a worker has no images."""
+    return fewest_at_once(c, workers) < workers.world_size
+
+
+def fewest_at_once(c: "Configs", workers: Workers) -> int:
+    """Return the fewest images, of all workers, that go through the network at once: at the end of some batch."""
     n, whole = len(c.train_split.labels), batch_size(c, workers)
     at_once = images_at_once(c, workers) or whole
-    least = {min(n, whole) % at_once or at_once, n % whole % at_once or at_once}
-    return min(least) < workers.world_size
+    return min(min(n, whole) % at_once or at_once, n % whole % at_once or at_once)

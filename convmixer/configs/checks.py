@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from convmixer.configs.batch_sizes import batch_size, some_have_none
+from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, some_have_none
 from convmixer.configs.keys import keys_of
 from convmixer.data.augmentation import MIXING
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
@@ -46,11 +46,10 @@ def _sizes(c: "Configs", workers: Workers) -> str | None:
         fitting = [d for d in range(1, min(height, width) + 1) if height % d == width % d == 0]
         nearest = min(fitting, key=lambda d: abs(d - p))
         return f"patch_size={p} does not divide images of {height}x{width}; {nearest} does"
-    n, batch = len(c.train_split.labels), batch_size(c, workers)
-    if height == width == p and 1 in (batch, n % batch):
-        return "batch normalisation can't train on one image that is one patch: " + (
-            "give another patch_size or train_batch_size"
-        )
+    shares = 1 if workers.is_alone or batch_norm_is_global(c, workers) else workers.world_size
+    if height == width == p and fewest_at_once(c, workers) // shares <= 1:
+        sizes = "train_batch_size or micro_batch_size" if c.micro_batch_size else "train_batch_size"
+        return f"batch normalisation can't train on one image that is one patch: give another patch_size or {sizes}"
     return None
 
 

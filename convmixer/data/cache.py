@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -133,10 +134,15 @@ def _tidy(path: Path, source: str) -> None:
     for other in path.parent.glob("*.safetensors"):
         if other != path and _source(other) == source:
             log.info("%s has changed: its old cache %s is removed", source, other.name)
-            other.unlink(missing_ok=True)
+            _remove(other)
     for leftover in path.parent.glob("*.safetensors.*.tmp"):
         if time.time() - leftover.stat().st_mtime > HOUR:
-            leftover.unlink(missing_ok=True)
+            _remove(leftover)
+
+
+def _remove(file: Path) -> None:
+    with suppress(PermissionError):  # on Windows, while a run has it mapped
+        file.unlink(missing_ok=True)
 
 
 def _source(path: Path) -> str | None:

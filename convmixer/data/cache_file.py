@@ -8,6 +8,7 @@ it when memory is short.
 import json
 import mmap
 import os
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator, Mapping
@@ -75,7 +76,8 @@ class Draft:
         self._header = _layout(labels, shape)
         room = len(_header_bytes(self._header, self._about, "")) + STATISTICS
         self._start = 8 + -(-room // 8) * 8  # safetensors wants its tensors aligned
-        self._file = open(path, "w+b")  # noqa: SIM115 (closed by `close`)
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by `close`)
+        self._place = threading.Lock()  # Windows can't write at an offset without moving to it
         size = self._start + max(entry["data_offsets"][1] for entry in self._header.values())
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), 0, size)  # a disk too small is found now, not in an hour
@@ -107,9 +109,10 @@ class Draft:
 
     def _write(self, offset: int, content: NDArray | bytes) -> None:
         rest = memoryview(content).cast("B")
-        while rest:
-            written = os.pwrite(self._file.fileno(), rest, offset)
-            rest, offset = rest[written:], offset + written
+        with self._place:
+            self._file.seek(offset)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
 
 @contextmanager
@@ -171,8 +174,9 @@ def _checksum(file: BinaryIO, about: str, header: Mapping[str, Any], start: int)
         begin, end = header[name]["data_offsets"]
         if not 0 <= begin <= end <= size:
             raise ValueError(f"{name} is not in it")
+        file.seek(start + begin)
         for offset in range(begin, end, PIECE):
-            checksum = zlib.crc32(os.pread(file.fileno(), min(PIECE, end - offset), start + offset), checksum)
+            checksum = zlib.crc32(file.read(min(PIECE, end - offset)), checksum)
     return f"{checksum:08x}"
 
 

@@ -11,19 +11,30 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from convmixer.errors import UserError
 
-READER = 2  # of what `read_image` makes of a file: cached pixels of another one are not used
+READER = 3  # of what `read_image` makes of a file: cached pixels of another one are not used
 MAX_PIXELS = 64_000_000
 # Pillow's names of what is decoded; others it knows, as EPS, start programs or have decoders that are hardly used.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA")
 MODES = {1: "L", 3: "RGB"}  # Pillow's names, by number of channels
+ORIENTATION = 0x0112  # EXIF's tag, and its values: what turns an image upright
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BITS_PER_SAMPLE, WHITE_IS_ZERO = 258, (262, 0)  # TIFF's tags, of the second also the value
 
 Size = tuple[int, int]  # height, width
 
 
 def read_image(data: bytes, size: Size | None, channels: int = 3) -> NDArray[np.uint8]:
-    """Decode one image file: uint8 `[height, width, channels]`, turned upright as its EXIF data says.
+    """Decode one image file: uint8 `[height, width, channels]`, turned upright as its EXIF or XMP data says.
 
-    Grey, palette and CMYK images become RGB, what is transparent becomes white, 16 bits become 8, and of several
+    Grey, palette and CMYK images become RGB, what is transparent becomes white, 12 and 16 bits become 8, and of several
     frames the first is taken.
 
     Args:
@@ -37,11 +48,12 @@ def read_image(data: bytes, size: Size | None, channels: int = 3) -> NDArray[np.
     with open_image(data) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UserError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-        if "exif" in image.info:
-            image = ImageOps.exif_transpose(image)
-        image = _eight_bits(image)
+        image.load()  # which turns a TIFF upright
+        turn = TURNS.get(_orientation(image))
+        image = _eight_bits(image, data)
         is_transparent = "A" in image.getbands() or "transparency" in image.info
         image = image.convert("RGBA" if is_transparent else "RGB")
+        image = image if turn is None else image.transpose(turn)
         if size is not None and image.size != size[::-1]:
             image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
         if is_transparent:
@@ -76,12 +88,40 @@ def ready_for_threads() -> Iterator[None]:
         yield
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F"):
-        raise UserError("32 bits per channel: expected 8 or 16")
-    if not image.mode.startswith("I;16"):
+def _orientation(image: Image.Image) -> int:
+    """Of `TURNS`, from EXIF data wherever they are, or XMP; 1, as stored, where there are none that can be read."""
+    try:
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # what cameras and editors write there is often wrong, and viewers don't mind
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
+    """The image with at most 8 bits a channel; where its file marks a level as transparent, with that at 8 bits too."""
+    depth = data[24] if image.format == "PNG" else 8
+    if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format == "PPM"):
+        if image.mode in ("I", "F"):
+            raise UserError("signed, or 32 bits per channel: expected 8 or 16")
+        if depth != 8 and "transparency" in image.info and image.mode != "P":
+            image.info["transparency"] = _level_of_eight_bits(image.info["transparency"], depth)
         return image
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    levels = np.asarray(image).astype(np.uint16)
+    bits = 16
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]
+        if image.tag_v2.get(WHITE_IS_ZERO[0]) == WHITE_IS_ZERO[1]:
+            levels = 2**bits - 1 - levels
+    grey = Image.fromarray((levels >> bits - 8).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(levels == image.info["transparency"], 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _level_of_eight_bits(level: int | tuple[int, ...], depth: int) -> int | tuple[int, ...]:
+    if isinstance(level, tuple):
+        return tuple(_level_of_eight_bits(channel, depth) for channel in level)
+    return level >> 8 if depth == 16 else level * 255 // (2**depth - 1)
 
 
 def what_is_wrong(problem: Exception) -> str:

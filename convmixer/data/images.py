@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from convmixer.data import cache
 from convmixer.data.image_files import READER, Size, check_channels, read_image, ready_for_threads, what_is_wrong
 from convmixer.data.splits import Dataset, Split
-from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, open_tree
+from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, composed, in_words, is_tree, open_tree
 from convmixer.errors import UserError
 
 CHUNK = 256  # images per task, at most: threads hand over seldom enough for it not to cost
@@ -41,6 +41,7 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Data
     path = Path(os.path.abspath(path.expanduser()))
     tree = open_tree(path)
     listing = tree.listing()
+    _say_passed_over(tree)
     _check(path, listing)
     name = path.name if isinstance(tree, Folder) else path.stem
     fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size)
@@ -65,26 +66,37 @@ def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, i
     check_channels(shape[2])
     tree = open_tree(path)
     found = tree.labelled()
+    _say_passed_over(tree)
     if not found:
         raise UserError(f"{path} holds no images: expected <class>/* or test/<class>/*")
+    label = {composed(name): number for number, name in enumerate(classes)}
     for name, images in sorted(found.items()):
-        if name not in classes:
+        if name not in label:
             nearest = get_close_matches(name, classes, n=1) or [", ".join(classes)]
             raise UserError(f"{path}: the network knows no class {name!r}, expected a folder named {nearest[0]}")
         if not images:
             raise _empty(f"{path}/{name}")
     names = [image for name in sorted(found) for image in found[name]]
-    labels = [classes.index(name) for name in sorted(found) for _ in found[name]]
+    labels = [label[name] for name in sorted(found) for _ in found[name]]
     images = np.empty((len(names), *shape), np.uint8)
     with ready_for_threads():
         _decode_all(tree, names, shape[:2], shape, cache.into(images))
     return Split(torch.from_numpy(images), torch.tensor(labels))
 
 
+def _say_passed_over(tree: Folder | Archive) -> None:
+    if tree.passed_over:
+        log.warning("%s: passed over %s", tree.path, in_words(tree.passed_over))
+
+
 def _check(path: Path, listing: Listing) -> None:
     for split in SPLITS:
         if split not in listing:
-            raise UserError(f"{path} holds no {split}/: expected train/<class>/* and test/<class>/*")
+            deeper = next(
+                filter(is_tree, (p.parent for d in ("*", "*/*") for p in sorted(path.glob(f"{d}/train")))), None
+            )
+            hint = f"; {deeper} does" if deeper else ""
+            raise UserError(f"{path} holds no {split}/: expected train/<class>/* and test/<class>/*{hint}")
     train, test = (set(listing[split]) for split in SPLITS)
     if len(train) < 2:
         raise UserError(f"{path}/train holds {len(train)} class folders: expected at least 2")

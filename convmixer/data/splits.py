@@ -101,29 +101,44 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
 def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:
     """Take `size` images out of `train`, each class in proportion (to within one image), at random by `seed`.
 
+    Every class keeps an image to train on; what it can't give the others do.
+
     Returns:
         What is left to train on and the validation split, both in the order of `train`.
 
     Raises:
-        UserError: `size` is negative or leaves nothing to train on.
+        UserError: `size` is negative or leaves a class nothing to train on.
     """
     n = len(train.labels)
-    if not 0 <= size < n:
-        raise UserError(f"data.validation={size}: expected 0 to {n - 1}, there are {n:,} training images")
+    counts = torch.bincount(train.labels)
+    n_classes = int(counts.count_nonzero())
+    if not 0 <= size <= n - n_classes:
+        raise UserError(
+            f"data.validation={size}: expected 0 to {n - n_classes}: there are {n:,} training images, and each of the "
+            f"{n_classes:,} classes keeps one"
+        )
     chosen = torch.zeros(n, dtype=torch.bool)
     generator = torch.Generator().manual_seed(seed)
-    for label, quota in enumerate(_quotas(torch.bincount(train.labels), size)):
+    for label, quota in enumerate(_quotas(counts, size)):
         members = (train.labels == label).nonzero().squeeze(1)
         chosen[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
     return _select(train, ~chosen), _select(train, chosen)
 
 
 def _quotas(counts: Tensor, size: int) -> list[int]:
-    """Shares of `size` proportional to `counts`: rounded down, then one more for the largest remainders."""
+    """Shares of `size` proportional to `counts`: rounded down, then one more for the largest remainders.
+
+    None is all of a class: the one more is then another's that has most left.
+    """
     exact = counts * size
     quotas = exact // counts.sum()
     missing = size - int(quotas.sum())
     quotas[(exact % counts.sum()).argsort(descending=True, stable=True)[:missing]] += 1
+    most = (counts - 1).clamp(min=0)
+    quotas = quotas.minimum(most)
+    while missing := size - int(quotas.sum()):
+        left = most - quotas
+        quotas[left.argsort(descending=True, stable=True)[: min(missing, int(left.count_nonzero()))]] += 1
     return quotas.tolist()
 
 

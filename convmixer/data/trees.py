@@ -5,22 +5,29 @@ A tree may come from anywhere. Nothing is unpacked to disk and nothing outside o
 
 import os
 import stat
+import unicodedata
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from convmixer.console import printable
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
 SPLITS = ("train", "test")
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+EXTENSIONS = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff", ".avif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ico", ".tga"),
+)
+OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # which put them into every folder
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_COMPRESSION = 100
 SMALL = 2**20  # below this many bytes any compression is harmless
 
-# split -> class -> file name -> two numbers that change when the file does
-Listing = dict[str, dict[str, dict[str, tuple[int, int]]]]
+# split -> class -> file name -> numbers that change when the file does, or is another
+Listing = dict[str, dict[str, dict[str, tuple[int, ...]]]]
 
 
 def open_tree(path: Path) -> "Folder | Archive":
@@ -37,13 +44,29 @@ def open_tree(path: Path) -> "Folder | Archive":
 
 
 def is_tree(path: Path) -> bool:
-    """Whether `path` looks like a tree: a .zip, or a folder with one folder for each split."""
+    """Tell if `path` looks like a tree: a .zip, or a folder with one folder for each split."""
     path = path.expanduser()
     return path.suffix.lower() == ".zip" if path.is_file() else all((path / split).is_dir() for split in SPLITS)
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(EXTENSIONS)
+def is_image(name: str, passed_over: Counter[str]) -> bool:
+    """Tell if a file is an image by its name; the ending of one that is none is counted."""
+    if name.lower().endswith(EXTENSIONS):
+        return True
+    if name.lower() not in OF_SYSTEMS:
+        passed_over[PurePosixPath(name).suffix.lower() or "no ending"] += 1
+    return False
+
+
+def in_words(passed_over: Counter[str]) -> str:
+    """The files that were passed over: `12 files that are no images by their names (.heic: 10, .txt: 2)`."""
+    kinds = ", ".join(f"{printable(ending)}: {n:,}" for ending, n in passed_over.most_common(5))
+    return f"{passed_over.total():,} files that are no images by their names ({kinds})"
+
+
+def composed(name: str) -> str:
+    """A name with accents as one character each: a Mac's have them apart, and look and sort the same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _nested(where: object) -> UserError:
@@ -66,6 +89,8 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.root = path.resolve()
+        self.passed_over: Counter[str] = Counter()
+        self._stored: dict[str, str] = {}  # folders of classes as they are on the disk
 
     def listing(self) -> Listing:
         """Every image, from one look at each folder.
@@ -75,7 +100,7 @@ class Folder:
         """
         with _faults_named():
             splits = [s for s in self._entries(self.path) if s.name in SPLITS and s.is_dir()]
-            return {split.name: self._classes(split) for split in splits}
+            return {split.name: self._classes(split, f"{split.name}/") for split in splits}
 
     def labelled(self) -> dict[str, list[str]]:
         """The names, as `read` takes them, of each class's images: of `test/` where there is one, else of all.
@@ -84,27 +109,41 @@ class Folder:
             UserError: as `listing`.
         """
         with _faults_named():
-            top = "test/" if (self.path / "test").is_dir() else ""
-            classes = self._classes(self.path / top)
+            top = "test/" if self._holds_folders("test") else ""  # it may be a class of that name
+            classes = self._classes(self.path / top, top)
         return {name: [f"{top}{name}/{file}" for file in sorted(files)] for name, files in classes.items()}
 
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`."""
-        return read_bytes(self.path / name, MAX_MEMBER_BYTES)
+        folder, _, file = name.rpartition("/")
+        return read_bytes(self.path / self._stored[folder] / file, MAX_MEMBER_BYTES)
 
-    def _classes(self, folder: Path | os.DirEntry[str]) -> dict[str, dict[str, tuple[int, int]]]:
-        return {entry.name: self._images(entry) for entry in self._entries(folder) if entry.is_dir()}
+    def _holds_folders(self, name: str) -> bool:
+        return (self.path / name).is_dir() and any(entry.is_dir() for entry in self._entries(self.path / name))
 
-    def _images(self, folder: os.DirEntry[str]) -> dict[str, tuple[int, int]]:
+    def _classes(self, folder: Path | os.DirEntry[str], before: str) -> dict[str, dict[str, tuple[int, ...]]]:
+        classes = {}
+        for entry in self._entries(folder):
+            if not entry.is_dir():
+                continue
+            name = composed(entry.name)
+            if name in classes:
+                raise UserError(f"{entry.path}: there is another class of this name, spelt in other bytes")
+            self._stored[f"{before}{name}"] = f"{before}{entry.name}"
+            classes[name] = self._images(entry)
+        return classes
+
+    def _images(self, folder: os.DirEntry[str]) -> dict[str, tuple[int, ...]]:
         images = {}
         for entry in self._entries(folder):
             if entry.is_dir():
                 raise _nested(entry.path)
-            if _is_image(entry.name):
-                status = entry.stat()
+            if is_image(entry.name, self.passed_over):
+                status = os.stat(entry.path)  # on Windows the entry's own has no inode
                 if not stat.S_ISREG(status.st_mode):
                     raise UserError(f"{entry.path} is not an ordinary file")
-                images[entry.name] = (status.st_size, status.st_mtime_ns)
+                # Files of equal sizes and times can change places, as when labels are corrected: inodes go with them.
+                images[entry.name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         return images
 
     def _entries(self, folder: Path | os.DirEntry[str]) -> Iterator[os.DirEntry[str]]:
@@ -118,7 +157,7 @@ class Folder:
 
 
 class Archive:
-    """A .zip of a tree, perhaps inside one top folder. Read in place, never unpacked."""
+    """A .zip of a tree, perhaps inside folders of its own. Read in place, never unpacked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -131,19 +170,22 @@ class Archive:
         status = path.stat()
         self.stamp = (status.st_size, status.st_mtime_ns)
         self.top = ""
+        self.passed_over: Counter[str] = Counter()
+        self._members: dict[str, zipfile.ZipInfo] = {}
 
     def listing(self) -> Listing:
         """Every image, from the zip's directory; classes are listed even if empty.
 
         Raises:
-            UserError: a member that is encrypted, walks out of the tree or is far larger than it looks, or a folder
-                inside a class.
+            UserError: a member that is encrypted, walks out of the tree or is far larger than it looks, a folder inside
+                a class, or several trees.
         """
-        members = self._members()
-        self.top = _single_top([info.filename for info in members])
+        self._members = self._checked_members()
+        self.top = self._top()
         listing: Listing = {}
-        for info in members:
-            self._list(info, listing)
+        for name, info in self._members.items():
+            if name.startswith(self.top):
+                self._list(name.removeprefix(self.top), info, listing)
         return listing
 
     def labelled(self) -> dict[str, list[str]]:
@@ -152,8 +194,10 @@ class Archive:
         Raises:
             UserError: as `listing`, or class folders that are not side by side.
         """
-        paths = [PurePosixPath(info.filename) for info in self._members() if _is_image(info.filename)]
-        paths = [path for path in paths if "test" in path.parts[:-2]] or paths
+        self._members = self._checked_members()
+        files = [name for name, info in self._members.items() if not info.is_dir()]
+        paths = [PurePosixPath(name) for name in files if is_image(PurePosixPath(name).name, self.passed_over)]
+        paths = [path for path in paths if path.parts[-3:-2] == ("test",)] or paths
         tops = {path.parent.parent for path in paths if len(path.parts) > 1}
         if len(tops) > 1:
             raise UserError(f"{self.path}: expected <class>/* or test/<class>/*, with all classes side by side")
@@ -164,27 +208,45 @@ class Archive:
 
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`, checked against the zip's own checksum."""
-        return self.zip.read(self.top + name)
+        return self.zip.read(self._members[self.top + name])
 
-    def _members(self) -> list[zipfile.ZipInfo]:
-        members = [info for info in self.zip.infolist() if not _is_clutter(info.filename)]
-        for info in members:
-            _refuse_hostile(self.path, info)
-        if sum(info.file_size for info in members) > MAX_COMPRESSION * max(self.stamp[0], SMALL):
+    def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
+        """By name, as `a/b/c`: PowerShell's zips have backslashes."""
+        members: dict[str, zipfile.ZipInfo] = {}
+        for info in self.zip.infolist():
+            name = info.filename.replace("\\", "/")
+            if _is_clutter(name):
+                continue
+            _refuse_hostile(self.path, info, name)
+            name = composed(str(PurePosixPath(name)))
+            if name in members and members[name].filename != info.filename:
+                raise UserError(f"{self.path}: two members are {name!r}, spelt in other bytes")
+            members[name] = info
+        if sum(info.file_size for info in members.values()) > MAX_COMPRESSION * max(self.stamp[0], SMALL):
             raise UserError(f"{self.path}: its members swell over {MAX_COMPRESSION}-fold when unpacked: refused")
         return members
 
-    def _list(self, info: zipfile.ZipInfo, listing: Listing) -> None:
-        split, *rest = info.filename.removeprefix(self.top).split("/")
-        if split not in SPLITS or not rest:
+    def _top(self) -> str:
+        """The folder that holds the splits: of the images in `<split>/<class>/`; else the one that all is in."""
+        places = (PurePosixPath(name).parts for name in self._members if name.lower().endswith(EXTENSIONS))
+        tops = sorted({"/".join(parts[:-3]) for parts in places if parts[-3:-2] and parts[-3] in SPLITS})
+        if len(tops) > 1:
+            shown = " and ".join(f"{top}/" if top else "its top" for top in tops[:3])
+            raise UserError(f"{self.path}: holds several trees, in {shown}: expected one")
+        top = tops[0] if tops else _single_top(self._members)
+        return f"{top}/" if top else ""
+
+    def _list(self, name: str, info: zipfile.ZipInfo, listing: Listing) -> None:
+        split, *rest = name.split("/")
+        if split not in SPLITS or not (rest or info.is_dir()):
             return
         classes = listing.setdefault(split, {})
-        if len(rest) == 1:  # a file beside the classes, or the split itself ("train/")
+        if not rest or (len(rest) == 1 and not info.is_dir()):  # the split itself, or a file beside the classes
             return
         images = classes.setdefault(rest[0], {})
         if len(rest) > 2:
             raise _nested(f"{self.path}: {info.filename}")
-        if _is_image(rest[1]):
+        if len(rest) == 2 and is_image(rest[1], self.passed_over):
             images[rest[1]] = (info.file_size, info.CRC)
 
 
@@ -194,14 +256,14 @@ def _is_clutter(name: str) -> bool:
     return "__MACOSX" in parts or any(part.startswith(".") and part != ".." for part in parts)
 
 
-def _single_top(names: list[str]) -> str:
+def _single_top(names: Iterable[str]) -> str:
     tops = {name.split("/")[0] for name in names}
-    return f"{tops.pop()}/" if len(tops) == 1 and not tops & set(SPLITS) else ""
+    return tops.pop() if len(tops) == 1 and not tops & set(SPLITS) else ""
 
 
-def _refuse_hostile(path: Path, info: zipfile.ZipInfo) -> None:
-    name, size = info.filename, info.file_size
-    if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
+def _refuse_hostile(path: Path, info: zipfile.ZipInfo, name: str) -> None:
+    size = info.file_size
+    if name.startswith("/") or ":" in name or ".." in name.split("/"):
         raise UserError(f"{path}: member {name!r} points out of the archive: refused")
     if info.flag_bits & 1:
         raise UserError(f"{path}: member {name!r} is encrypted: expected a zip without a password")

@@ -1,8 +1,10 @@
 """Reads `torch.save` files from untrusted sources: only tensors and plain values; no code in them is run."""
 
 import io
+import re
 import warnings
 import zipfile
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,18 +13,46 @@ from convmixer.console import one_line
 
 
 class NotPlain(Exception):
-    """The error for a file that is damaged, or that holds more than tensors and plain values."""
+    """The error for a file that is damaged, or that holds more than tensors and plain values.
+
+    Attributes:
+        found: the full name of the class or function that was found; None if the file is damaged.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        named = re.search(r"GLOBAL (\S+)", problem)
+        self.found = named[1] if named else None
 
 
-def load_plain(content: bytes) -> Any:
-    """Read the content of a `torch.save` file onto the CPU.
+class StandIn:
+    """Takes the place of an object whose class does not matter here, and keeps nothing of it."""
+
+    def __new__(cls, *parts: object) -> "StandIn":
+        return super().__new__(cls)
+
+    def __init__(self, *parts: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def load_plain(content: bytes, passed_over: Collection[str] = ()) -> Any:
+    """Read what `torch.save` wrote, to the CPU.
+
+    Args:
+        passed_over: full names of classes whose objects become a `StandIn`; the classes themselves are not imported.
 
     Raises:
         NotPlain: it could be code, is damaged, or would need more memory than the file is large.
     """
     try:
         _refuse_packed(content)
-        with warnings.catch_warnings(action="ignore"):  # torch warns about files that are refused anyway
+        with (
+            warnings.catch_warnings(action="ignore"),  # of torch's, on what is refused anyway
+            torch.serialization.safe_globals([(StandIn, name) for name in passed_over]),
+        ):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # an unpickler given broken bytes may raise anything at all
         raise NotPlain(one_line(error)) from None

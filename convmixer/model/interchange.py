@@ -26,6 +26,7 @@ LAYOUTS = ("timm", "authors", "labml")
 
 # A tensor that only this layout has, and the pattern of a tensor that each layer has once.
 _FIRST = {"timm": "stem.0.weight", "authors": "0.weight", "labml": "patch_emb.conv.weight"}
+_SURE = {"timm": "stem.0.weight", "authors": "3.0.fn.0.weight", "labml": "patch_emb.conv.weight"}
 _ONCE_A_LAYER = {
     "timm": r"blocks\.\d+\.0\.fn\.0\.weight",
     "authors": r"\d+\.0\.fn\.0\.weight",
@@ -43,6 +44,19 @@ def from_layout(weights: Mapping[str, Tensor], layout: str) -> Weights:
     """Convert a state dict from one of `LAYOUTS` to ours. Names that the layout does not have are not changed."""
     modules = _modules(layout, _count_layers(weights, layout))
     return _renamed(weights, {theirs: ours for ours, theirs in modules.items()})
+
+
+def prefix(names: Iterable[str]) -> str | None:
+    """What stands before the names of a ConvMixer's tensors: `_orig_mod.module.`, `model.`, mostly nothing.
+
+    None: they are no ConvMixer's.
+    """
+    names = list(names)
+    for sure in _SURE.values():
+        before = [name.removesuffix(sure) for name in names if f".{name}".endswith(f".{sure}")]
+        if before:
+            return min(before, key=len)
+    return None
 
 
 def recognise(weights: Mapping[str, Tensor], where: str) -> str:

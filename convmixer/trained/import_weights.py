@@ -1,9 +1,12 @@
 """Imports the weights of other ConvMixers, from timm, the authors' code or labml_nn, to a .safetensors file."""
 
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from convmixer.console import is_plain
+from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.model.interchange import Weights, from_layout, recognise, sizes_of
 from convmixer.model.variants import SIZES, conv_mixer
@@ -67,7 +70,7 @@ def import_weights(
         tuple(data["classes"]),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
-        tuple(data["std"]),
+        floored(data["std"]),
         {**defaults, **BUILT_IN, **numbers},
         summary={},
         data=data,
@@ -120,15 +123,24 @@ def _imagenet_classes() -> list[str]:
 
 
 def _class_names(text: str) -> list[str]:
+    """Names as `a,b,c`, or a text file of a line each, as any editor leaves it: byte order mark, last line."""
     path = Path(text)
     try:
-        names = path.read_text(encoding="utf-8").splitlines() if path.is_file() else text.split(",")
+        names = path.read_text(encoding="utf-8-sig").rstrip().split("\n") if path.is_file() else text.split(",")
     except (OSError, ValueError) as error:
         raise UserError(f"--classes {text}: can't be read: {' '.join(str(error).split())}") from None
-    names = [name.strip() for name in names]
-    if not all(name and name.isprintable() for name in names):
+    names = [unicodedata.normalize("NFC", name).strip() for name in names]
+    if not all(names):
+        raise UserError(f"--classes {text[:60]!a}: a name is empty, expected a,b,c or a text file of a line each")
+    odd = next((name for name in names if not is_plain(name)), None)
+    if odd is not None:
+        raise UserError(f"--classes {text[:60]!a}: the name {odd[:60]!a} holds characters that can't be shown")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        places = [str(label) for label, name in enumerate(names) if name == twice]
         raise UserError(
-            f"--classes {text[:60]!a}: a name is empty, expected a,b,c or a text file with one name on each line"
+            f"--classes {text[:60]!a}: {twice[:60]!r} is the name of the labels {' and '.join(places[:3])}: "
+            f"give each its own, as '{twice[:30]} {places[1]}'"
         )
     return names
 

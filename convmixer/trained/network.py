@@ -18,7 +18,7 @@ class Trained:
         classes: the classes' names, by label; if `n_classes` was larger than the data's, the others are `unused N`.
         image_shape: height, width and channels of the images that it was trained on.
         mean: mean of each channel over those images, on a scale of 0 to 1.
-        std: standard deviation of each channel, on the same scale.
+        std: standard deviation of each channel, on the same scale; at least one level (`normalisation.SMALLEST_STD`).
         configs: every key's value in its training; for imported weights, their sizes, and defaults for the rest.
         summary: the results of its run; empty if the run has not ended, and for imported weights.
         data: the description of the images that it was trained on: `name`, `train_images`, and the above.

@@ -1,5 +1,6 @@
 """Opens trained networks, from a run or from a file of `export` or `import`, and checks their content first."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from convmixer.console import one_line
+from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.files.untrusted import wrong_values
 from convmixer.model.interchange import sizes_of
@@ -116,15 +118,21 @@ def _trained(
     return Trained(
         name,
         model.eval(),
-        (*data["classes"], *(f"unused {label}" for label in range(len(data["classes"]), sizes["n_classes"]))),
+        _distinct((*data["classes"], *(f"unused {n}" for n in range(len(data["classes"]), sizes["n_classes"])))),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
-        tuple(data["std"]),
+        floored(data["std"]),
         configs,
         summary,
         data,
         given,
     )
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names by which each class is told from the others: one that several have gets its label."""
+    times = Counter(names)
+    return tuple(name if times[name] == 1 else f"{name} ({label})" for label, name in enumerate(names))
 
 
 def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name: str) -> None:

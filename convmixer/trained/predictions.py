@@ -1,7 +1,8 @@
 """Finds image files, decodes them in threads and classifies them batch by batch."""
 
+import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convmixer.data.image_files import check_channels, read_image, ready_for_threads, what_is_wrong
-from convmixer.data.trees import EXTENSIONS
+from convmixer.data.trees import EXTENSIONS, in_words, is_image
 from convmixer.errors import UserError
 from convmixer.trained.classifier import Classifier
 
-MAX_BYTES = 2**28  # the largest image file
+log = logging.getLogger("convmixer")
+
+MAX_BYTES = 2**28  # of one file; what is larger is no photograph
 STDIN = "-"
 
 T, S = TypeVar("T"), TypeVar("S")
@@ -59,21 +62,24 @@ def find_images(paths: Iterable[str]) -> list[str]:
                 raise UserError(f"{path}: no such file or folder")
             files.append(path)
             continue
-        found = sorted(_images_below(path))
+        passed_over: Counter[str] = Counter()
+        found = sorted(_images_below(path, passed_over))
+        if passed_over:
+            log.warning("%s: passed over %s", path, in_words(passed_over))
         if not found:
             raise UserError(f"{path}: no images in this folder (endings: {' '.join(kind[1:] for kind in EXTENSIONS)})")
         files += found
     return files
 
 
-def _images_below(folder: str) -> Iterator[str]:
+def _images_below(folder: str, passed_over: Counter[str]) -> Iterator[str]:
     def refuse(error: OSError) -> None:
         raise UserError(f"{error.filename}: can't be read: {error.strerror}")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            if not name.startswith(".") and is_image(name, passed_over):
                 yield os.path.join(place, name)
 
 

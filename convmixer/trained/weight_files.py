@@ -12,18 +12,26 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from convmixer.console import one_line
+from convmixer.console import one_line, printable
 from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
 from convmixer.files.pickles import NotPlain, holds_its_numbers, load_plain
 from convmixer.files.untrusted import parse_json, read_bytes
+from convmixer.model.interchange import prefix
 
 METADATA = "convmixer"
 SHA256 = "sha256"
 PICKLES = (".pt", ".pth", ".bin")
-# Keys under which training scripts save a state dict, and prefixes that they add to its names.
-WRAPPERS = ("state_dict", "model", "model_state_dict")
-PREFIXES = ("module.", "_orig_mod.")
+# What training scripts wrap a state dict in, and put beside it: their arguments, places, figures of numpy's.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+PASSED_OVER = (
+    *("argparse.Namespace", "types.SimpleNamespace", "datetime.datetime", "datetime.timedelta"),
+    *(f"pathlib{module}.{kind}Path" for module in ("", "._local") for kind in ("", "Posix", "Windows", "PurePosix")),
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.dtype", "numpy.ndarray"),
+)
+AVERAGED = "n_averaged"  # updates; torch's `AveragedModel` has it beside the network that it holds
+DEEPEST = 3  # dicts within each other
 MOST_BYTES = 2**34
 
 
@@ -87,20 +95,32 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read an untrusted state dict from .safetensors or a `torch.save` file; no code in it is run.
+    """A stranger's state dict, from a .safetensors or `torch.save` file of any name; no code in it is run.
 
-    It may be inside a dict that a training script saved; prefixes of `DataParallel` and `torch.compile` are removed.
+    What training scripts wrap it in, and `DataParallel`, `torch.compile`, Lightning and others put before its names, is
+    taken off.
 
     Raises:
         UserError: the file can't be read, or holds something other than usable tensors.
     """
-    if path.suffix == ".safetensors":
-        weights, _ = _read_safetensors(path)
-    elif path.suffix in PICKLES:
-        weights = _unwrapped(_read_pickle(path), path)
-    else:
-        raise UserError(f"{path}: expected a name that ends in .safetensors, {', '.join(PICKLES)}")
-    return {_without_prefixes(name): usable(tensor, f"{path}: {ascii(name)[:60]}") for name, tensor in weights.items()}
+    weights = _unwrapped(_read_pickle(path), path) if _is_pickle(path) else _read_safetensors(path)[0]
+    before = prefix(weights) or ""
+    if before:
+        weights = {name: tensor for name, tensor in weights.items() if name != AVERAGED}
+    return {
+        name.removeprefix(before): usable(tensor, f"{path}: {ascii(name)[:60]}") for name, tensor in weights.items()
+    }
+
+
+def _is_pickle(path: Path) -> bool:
+    """True unless it is .safetensors, by what is in it: names of weights are as their makers liked them."""
+    if path.suffix == ".safetensors" or not path.is_file():
+        return path.suffix != ".safetensors"
+    try:
+        with open(path, "rb") as file:
+            return file.read(9)[8:] != b"{"
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -116,12 +136,19 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read_pickle(path: Path) -> Any:
     content = read_bytes(path, MOST_BYTES)
     try:
-        return load_plain(content)
-    except NotPlain:
-        raise UserError(f"{path}: is damaged, or holds more than tensors and plain values; code is not read") from None
+        return load_plain(content, PASSED_OVER)
+    except NotPlain as problem:
+        what = (
+            f"holds {printable(problem.found)[:80]}, which is no" if problem.found else "is damaged, or holds more than"
+        )
+        raise UserError(f"{path}: {what} tensors and plain values: what could be code is not read") from None
 
 
 def _unwrapped(content: Any, path: Path) -> dict[str, Any]:
+    """The state dict of a ConvMixer in what a script saved; where there is none, what is there in its place."""
+    found = _state_dict(content, DEEPEST)
+    if found is not None:
+        return found
     if isinstance(content, dict):
         content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
@@ -129,10 +156,15 @@ def _unwrapped(content: Any, path: Path) -> dict[str, Any]:
     return content
 
 
-def _without_prefixes(name: str) -> str:
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
+def _state_dict(content: Any, depth: int) -> dict[str, Any] | None:
+    """The first that has a ConvMixer's names: itself, what is in one of `WRAPPERS`, what is elsewhere in it."""
+    if not isinstance(content, dict) or depth == 0:
+        return None
+    names = [name for name in content if isinstance(name, str)]
+    if len(names) == len(content) and prefix(names) is not None:
+        return content
+    inner = (content[name] for name in [*(w for w in WRAPPERS if w in content), *content])
+    return next(filter(None, (_state_dict(part, depth - 1) for part in inner)), None)
 
 
 def usable(tensor: Any, where: str) -> Tensor:

@@ -6,6 +6,7 @@ from convmixer.errors import TrainingFault
 
 MOST_REWINDS = 3
 RATE_FACTOR = 0.5  # of the learning rate, for each time the run went back
+ENOUGH_IMAGES = 64  # for a mean loss: below, a single image that the network is wrong about makes a jump
 
 
 class Diverged(TrainingFault):
@@ -13,10 +14,10 @@ class Diverged(TrainingFault):
 
 
 def is_spike(loss: float, epoch_loss: float, n_classes: int) -> bool:
-    """Return True if a mean training loss, over a tenth of an epoch, is a jump and not noise.
+    """Return True if a mean training loss, over `ENOUGH_IMAGES` or more, is a jump and not noise.
 
-    It is a jump if it is above twice the mean over the last whole epoch, and above ln(n_classes), the loss of random
-    guessing: the network has lost what it had learned. No source; our own definition.
+    It is a jump if it is above twice the mean over the last whole epoch, and above ln(n_classes), the loss of
+    random guessing: the network has lost what it had learned. No source; our own definition.
 
     Args:
         loss: the mean loss.

@@ -16,7 +16,7 @@ from convmixer.data.batches import Batch, Batches
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.compiling import compiled
 from convmixer.training.distributed.workers import ALONE, Workers
-from convmixer.training.divergence import RATE_FACTOR, Diverged, is_spike
+from convmixer.training.divergence import ENOUGH_IMAGES, RATE_FACTOR, Diverged, is_spike
 from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
@@ -296,11 +296,8 @@ class Trainer:
     def _interval_metrics(self) -> dict[str, float]:
         loss, correct, count, norm = self.take_sums()
         self._check_loss(loss, count)
-        if self.spikes_diverge and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
-            raise Diverged(
-                f"the loss jumped to {loss / count:.3g} within the last {count:.0f} images (step {self.step}); "
-                f"in the epoch before it was {self._epoch_loss:.3g}"
-            )
+        if self.spikes_diverge:
+            self._check_jump(loss, count)
         now = time.perf_counter()
         elapsed, self._interval_started = now - self._interval_started, now
         return {
@@ -316,6 +313,16 @@ class Trainer:
         """Raise Diverged if the sum of losses over `count` images is not finite."""
         if not math.isfinite(loss):
             raise Diverged(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
+
+    def _check_jump(self, loss: float, count: float) -> None:
+        """Of the sums over an interval; where it has few images, as an epoch's last may, over its epoch so far."""
+        if count < ENOUGH_IMAGES:
+            loss, _, count, _ = self._epoch_sums.tolist()
+        if count >= ENOUGH_IMAGES and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
+            raise Diverged(
+                f"the loss jumped to {loss / count:.3g} within the last {count:.0f} images (step {self.step}), "
+                f"{self._epoch_loss:.3g} was the epoch before"
+            )
 
     def _weight_norm(self) -> float:
         with torch.no_grad():

@@ -3,9 +3,15 @@
 import io
 import os
 import pickle
+import re
+import shutil
 import zipfile
+from argparse import Namespace
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import PROJECT
@@ -50,21 +56,89 @@ def test_weights_of_every_layout_and_kind_of_file(here, call, layout, ending):
     assert f"| imported from | theirs{ending}, in the layout {layout} |" in card and "not measured here" in card
 
 
-@pytest.mark.parametrize(
-    "wrapped",
-    [
-        lambda w: {"state_dict": w, "epoch": 3},
-        lambda w: {"model": w, "arch": "convmixer_768_32"},
-        lambda w: {f"module.{name}": tensor for name, tensor in w.items()},
-        lambda w: {f"_orig_mod.{name}": tensor for name, tensor in w.items()},
-        lambda w: {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in w.items()},
-    ],
-    ids=["state_dict", "model", "DataParallel", "compiled", "half"],
-)
-def test_what_training_scripts_make_of_a_state_dict(theirs, call, wrapped):
-    torch.save(wrapped(theirs.half().float().state_dict()), "theirs.pt")
+def averaged(weights: dict) -> dict:
+    """As torch's `AveragedModel` has it."""
+    return {"n_averaged": torch.tensor(5), **{f"module.{name}": tensor for name, tensor in weights.items()}}
+
+
+def before(prefix: str) -> Callable[[dict], dict]:
+    return lambda weights: {f"{prefix}{name}": tensor for name, tensor in weights.items()}
+
+
+WRAPPED = {
+    "state_dict": lambda w: {"state_dict": w, "epoch": 3},
+    "model": lambda w: {"model": w, "arch": "convmixer_768_32"},
+    "net": lambda w: {"net": before("module.")(w), "acc": np.float64(93.5), "epoch": 3},
+    "another name": lambda w: {"student": w, "epoch": 3},
+    "within another": lambda w: {"state": {"epoch": 3, "weights": w}},
+    "DataParallel": before("module."),
+    "compiled": before("_orig_mod."),
+    "compiled DDP": before("_orig_mod.module."),
+    "compiled in DDP": before("module._orig_mod."),
+    "Lightning": lambda w: {"state_dict": before("model.")(w), "hyper_parameters": {"lr": 0.1}, "callbacks": {}},
+    "averaged": averaged,
+    "averaged beside": lambda w: {"epoch": 3, "state_dict_ema": w},
+    "plain before averaged": lambda w: {"state_dict_ema": {n: t * 0 for n, t in w.items()}, "state_dict": w},
+    "arguments": lambda w: {
+        "state_dict": w,
+        "args": Namespace(lr=0.1, output=Path("out")),
+        "when": datetime(2024, 1, 1),
+    },
+    "half": lambda w: {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in w.items()},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+@pytest.mark.parametrize("layout", ["timm", "authors"])
+def test_what_training_scripts_make_of_a_state_dict(here, call, how, layout):
+    theirs = a_network(layout).half().float()
+    torch.save(WRAPPED[how](theirs.state_dict()), "theirs.pt")
     call("import", "theirs.pt", "--output", "ours.safetensors", *FACTS)
     assert_same_logits(load("ours.safetensors").model, theirs, 4, 3, 8, 8)
+
+
+def test_as_torch_saved_before_1_6(theirs, call):
+    content = {"state_dict": theirs.state_dict(), "args": Namespace(lr=0.1)}
+    torch.save(content, "theirs.pt", _use_new_zipfile_serialization=False)
+    call("import", "theirs.pt", "--output", "ours.safetensors", *FACTS)
+    assert_same_logits(load("ours.safetensors").model, theirs, 4, 3, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["convmixer_1536_20.pth.tar", "last.ckpt", "weights", "model.pkl", "model.sft"])
+def test_the_name_of_a_file_says_nothing(theirs, call, name):
+    save = save_file if name == "model.sft" else torch.save
+    save(theirs.state_dict(), name)
+    call("import", name, "--output", "ours.safetensors", *FACTS)
+
+
+def test_files_as_they_are_published(cases, here, call):
+    for file in sorted((cases / "import").iterdir()):
+        said = call("import", file, "--output", "ours.safetensors", "--trained-on", "cifar10").out
+        assert f"from {file.name}, in the layout timm: d_model=4 n_layers=1" in said
+        assert load("ours.safetensors").classes[3] == "cat"
+
+
+FOUR = ("--image-size", "32", "--mean", ".5,.5,.5", "--std", ".2,.2,.2", "--output", "four.safetensors")
+
+
+@pytest.mark.parametrize("name", ["bom.txt", "blank-last-line.txt", "nbsp.txt"])
+def test_lists_of_classes_as_editors_leave_them(cases, here, call, name):
+    call("import", cases / "classes" / "four.pth", "--classes", cases / "classes" / name, *FOUR)
+    assert load("four.safetensors").classes == ("a\u00a0x" if name == "nbsp.txt" else "a", "b", "c", "d")
+
+
+def test_a_name_that_two_classes_have_is_refused(cases, here, refusal):
+    shutil.copy(cases / "classes" / "classes.txt", here)
+    said = refusal(["import", str(cases / "classes" / "four.pth"), "--classes", "classes.txt", *FOUR])
+    assert "'crane' is the name of the labels 0 and 2: give each its own" in said
+
+
+@pytest.mark.parametrize("names", ["a,b,,d", "a\n\nc\nd\n", "a,b,c,d\x1b[1m"])
+def test_names_that_are_none_are_refused(theirs, here, refusal, names):
+    if "\n" in names:
+        Path("names.txt").write_text(names)
+        names = "names.txt"
+    assert re.search(r"a name is empty|can't be shown", refusal(["import", "theirs.pt", "--classes", names, *FOUR]))
 
 
 def test_what_was_imported_can_be_used_everywhere(theirs, call, tiny, here):

@@ -113,6 +113,12 @@ WRONG = [
     ("data.dataset=shapes data.validation=0 final_weights=best", "needs a validation split"),
     ("data.dataset=shapes optimizer.betas=[0.9]", "expected two numbers"),
     ("data.dataset=shapes patch_size=32 train_batch_size=1", "batch normalisation can't train"),
+    ("data.dataset=shapes patch_size=32 train_batch_size=4 micro_batch_size=1", "give another patch_size or train_ba"),
+    ("data.dataset=shapes patch_size=32 train_batch_size=128 data.validation=4879", "batch normalisation can't train"),
+    (
+        "data.dataset=shapes patch_size=32 train_batch_size=8 micro_batch_size=4 data.validation=9999",
+        "expected 0 to 9990",
+    ),
     ("data.dataset=shapes precision=float16 device=cpu", "needs a GPU"),
     ("data.dataset=shapes micro_batch_size=256", "micro_batch_size=256 is more than train_batch_size=128"),
     ("data.dataset=shapes micro_batch_size=30", "does not divide train_batch_size=128; 32 does"),

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,26 @@ def test_a_damaged_cache_is_named_and_not_used(kept, tmp_path, caplog, damage):
     DAMAGES[damage](kept)
     assert cache.load(tmp_path, "pets", "one") is None
     assert f"the cache {kept} is damaged and will be made again" in caplog.text
+
+
+def test_on_a_system_without_posix(pets, tmp_path, monkeypatch):
+    """As Windows is."""
+    for name in ("pread", "pwrite", "posix_fallocate", "sched_getaffinity"):
+        monkeypatch.delattr(os, name, raising=False)
+    labels = {"train": pets.train.labels, "test": pets.test.labels}
+    about = {"name": "pets", "classes": pets.classes, "source": SOURCE}
+
+    def decode(split, put):
+        images = getattr(pets, split).images.numpy()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda i: put(i, images[i : i + 1]), range(len(images))))
+
+    made = cache.decoded(tmp_path, "one", about, labels, (4, 4, 3), decode)
+    for dataset in (made, cache.load(tmp_path, "pets", "one")):
+        assert torch.equal(dataset.train.images, pets.train.images) and torch.equal(
+            dataset.test.images, pets.test.images
+        )
+    assert (made.mean, made.std) == (pets.mean, pets.std)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file size limits as Linux has them")

@@ -1,10 +1,13 @@
 """Image files as people have them: whatever the format, they come out upright and as they look on a screen."""
 
 import io
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from convmixer.data.image_files import MAX_PIXELS, read_image, what_is_wrong
 from convmixer.errors import UserError
@@ -68,6 +71,72 @@ def test_exif_turns_every_kind(kind: str) -> None:
     pixels = read_image(encoded(photo, kind, exif=tag), None)
     assert pixels.shape == (48, 32, 3)
     assert pixels[4, 16].tolist() == pytest.approx([255, 0, 0], abs=4)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_as_pillow_turns_it(orientation: int) -> None:
+    photo = Image.effect_noise((12, 8), 80).convert("RGB")
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    data = encoded(photo, "png", exif=tag)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(read_image(data, None), np.asarray(upright))
+
+
+def test_photographs_with_an_odd_tag_are_turned_all_the_same(cases) -> None:
+    """Viewers show them: a text where a number should be, a number that is negative."""
+    for file in sorted((cases / "exif").iterdir()):
+        assert read_image(file.read_bytes(), None).shape == (48, 32, 3), file.name
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 30]
+)
+def test_exif_data_that_are_none_leave_an_image_as_stored(kind: str, exif: bytes) -> None:
+    with warnings.catch_warnings(action="ignore"):
+        assert read_image(encoded(Image.new("RGB", (48, 32)), kind, exif=exif), None).shape == (32, 48, 3)
+
+
+def test_orientation_wherever_it_is_kept(cases) -> None:
+    """ImageMagick's text chunk in a PNG, and XMP."""
+    for file in sorted((cases / "orientation").iterdir()):
+        assert read_image(file.read_bytes(), None).shape == (48, 32, 3), file.name
+
+
+def test_depths_as_instruments_write_them(cases) -> None:
+    """12 bits, 16 bits with white as 0, 16 bits of which one level is transparent, 16-bit PGM: all begin with white."""
+    for file in sorted((cases / "depths").iterdir()):
+        assert read_image(file.read_bytes(), None)[0, 0].tolist() == [255, 255, 255], file.name
+
+
+@pytest.mark.parametrize("most", [1023, 4095, 65535])
+def test_levels_of_a_pgm_are_of_its_largest(most: int) -> None:
+    levels = np.array([0, most // 2, most], ">u2")
+    pixels = read_image(b"P5 3 1 %d\n" % most + levels.tobytes(), None)
+    assert pixels[0, :, 0].tolist() == [0, 127, 255]
+
+
+def test_a_transparent_level_of_few_bits_or_many() -> None:
+    """PNG says it in the file's own bits: 0 to 3 of 2 bits a pixel, 0 to 65,535 of 16."""
+    few = png(depth=2, colour=0, transparent=b"\0\1", row=bytes([0b00_01_10_11]), width=4)
+    assert read_image(few, None)[0, :, 0].tolist() == [0, 255, 170, 255]
+    level, other = b"\x12\x34" * 3, b"\x80\x00" * 3
+    many = png(depth=16, colour=2, transparent=level, row=level + other, width=2)
+    assert read_image(many, None)[0, :, 0].tolist() == [255, 128]
+    grey = png(depth=16, colour=0, transparent=b"\x12\x34", row=b"\x12\x34\x12\x35", width=2)
+    assert read_image(grey, None)[0, :, 0].tolist() == [255, 0x12]
+
+
+def png(depth: int, colour: int, transparent: bytes, row: bytes, width: int) -> bytes:
+    """A PNG of one row."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0))
+    rest = chunk(b"tRNS", transparent) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + rest
 
 
 def test_grey_for_a_network_that_takes_one_channel() -> None:

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from published import CIFAR10, write_tree
 
-from convmixer.data.images import image_folder, read_image
+from convmixer.data import trees
+from convmixer.data.image_files import FORMATS
+from convmixer.data.images import image_folder, labelled_images, read_image
 from convmixer.errors import UserError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -69,7 +71,7 @@ def test_a_zip_gives_what_its_folder_gives(tree, load, tmp_path, top):
     assert torch.equal(archive.test.labels, folder.test.labels)
 
 
-EXTENSIONS = ("png", "JPG", "jpeg", "bmp", "webp", "gif", "tif", "TIFF")
+EXTENSIONS = ("png", "JPG", "jpeg", "jfif", "bmp", "webp", "gif", "tif", "TIFF", "ppm", "jp2", "avif", "tga")
 KINDS = [(extension, mode) for extension in EXTENSIONS for mode in ("RGB", "L")]
 KINDS += [(extension, mode) for extension in ("png", "gif", "TIFF") for mode in ("P", "RGBA")]
 
@@ -91,6 +93,95 @@ def test_hidden_and_foreign_files_are_passed_over(tree, load, tmp_path):
     (tree / "valid/cat").mkdir(parents=True)
     assert len(load(tree).train.labels) == 3
     assert len(load(zipped(tree, tmp_path / "pets.zip")).train.labels) == 3
+
+
+def test_every_ending_of_the_formats_that_are_read_is_an_image():
+    Image.init()
+    endings = {ending for ending, name in Image.EXTENSION.items() if name in FORMATS}
+    assert endings - set(trees.EXTENSIONS) <= {
+        ".avifs",
+        ".pfm",
+        ".icb",
+        ".vda",
+        ".vst",
+    }  # films, floats, of one program
+
+
+def test_files_that_are_no_images_are_counted_aloud(tree, load, tmp_path, caplog):
+    for name in ("a.heic", "b.HEIC", "notes", "Thumbs.db", ".hidden"):
+        (tree / "train/cat" / name).write_bytes(b"x")
+    said = "passed over 3 files that are no images by their names (.heic: 2, no ending: 1)"
+    load(tree)
+    assert f"{tree}: {said}" in caplog.text
+    load(zipped(tree, tmp_path / "pets.zip"))  # which leaves out `notes`
+    assert "pets.zip: passed over 2 files" in caplog.text
+    caplog.clear()
+    labelled_images(tree / "train", ["cat", "dog"], (8, 8, 3))
+    assert said in caplog.text
+
+
+def test_a_tree_further_down_is_pointed_at(tree, load):
+    with pytest.raises(UserError, match=r"holds no train/: .*; .*/pets does$"):
+        load(tree.parent)
+
+
+@pytest.mark.parametrize("name", ["powershell5-backslashes", "top-folder-and-readme", "two-top-folders"])
+def test_zips_as_people_make_them(cases, load, name):
+    pets = load(cases / "zips" / f"{name}.zip")
+    assert pets.classes == ("cat", "dog")
+    assert pets.train.labels.tolist() == [0] * 4 + [1] * 4 and pets.test.labels.tolist() == [0, 0, 1, 1]
+    split = labelled_images(cases / "zips" / f"{name}.zip", pets.classes, pets.train.images.shape[1:])
+    assert torch.equal(split.images, pets.test.images) and torch.equal(split.labels, pets.test.labels)
+
+
+@pytest.mark.parametrize("top", ["train/", "test/", "a/train/"])
+def test_a_zip_whose_top_folder_is_called_as_a_split(tree, load, tmp_path, top):
+    assert load(zipped(tree, tmp_path / "pets.zip", top)).train.labels.tolist() == [0, 0, 1]
+
+
+def test_a_zip_of_several_trees_is_refused(tree, load, tmp_path):
+    path = zipped(tree, tmp_path / "pets.zip", "old/")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.write(tree / "train/cat/1.png", "new/train/cat/1.png")
+    with pytest.raises(UserError, match=r"holds several trees, in new/ and old/: expected one"):
+        load(path)
+
+
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"  # how others and how Macs write it
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_names_of_a_mac_are_the_same_names(tree, load, tmp_path, form):
+    (tree / "train/cat").rename(tree / "train" / COMPOSED)
+    (tree / "test/cat").rename(tree / "test" / APART)
+    if len({COMPOSED, APART} & {entry.name for split in ("train", "test") for entry in (tree / split).iterdir()}) < 2:
+        pytest.skip("this file system does that itself")
+    path = tree if form == "folder" else zipped(tree, tmp_path / "pets.zip")
+    pets = load(path)
+    assert pets.classes == (COMPOSED, "dog")
+    for classes in ((COMPOSED, "dog"), (APART, "dog")):
+        assert labelled_images(path, classes, (8, 8, 3)).labels.tolist() == [0, 1]
+
+
+def test_two_classes_that_look_the_same_are_refused(tree, load):
+    (tree / "train/cat").rename(tree / "train" / COMPOSED)
+    picture(tree / "train" / APART / "1.png")
+    if len(list((tree / "train").iterdir())) == 2:
+        pytest.skip("this file system takes them for one")
+    with pytest.raises(UserError, match="there is another class of this name, spelt in other bytes"):
+        load(tree)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_class_may_be_called_test_or_train(tree, load, tmp_path, form):
+    for split in ("train", "test"):
+        (tree / split / "cat").rename(tree / split / "test")
+        (tree / split / "dog").rename(tree / split / "train")
+    path = tree if form == "folder" else zipped(tree, tmp_path / "pets.zip")
+    assert load(path).classes == ("test", "train")
+    assert labelled_images(path, ["test", "train"], (8, 8, 3)).labels.tolist() == [0, 1]
+    flat = tree / "train" if form == "folder" else zipped(tree / "train", tmp_path / "flat.zip")
+    assert labelled_images(flat, ["test", "train"], (8, 8, 3)).labels.tolist() == [0, 0, 1]
 
 
 def test_resizing_smooths_and_keeps_the_middle(tree, load):
@@ -271,6 +362,47 @@ def test_a_changed_tree_is_decoded_again_and_its_old_cache_removed(tree, load, t
         zipped(tree, path)
     assert load(path).train.images[2, 0, 0].tolist() == [255, 0, 0]
     assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
+
+
+def same_size_and_time(tree: Path) -> None:
+    """As files out of a zip have them: uncompressed bitmaps, times of two seconds' accuracy."""
+    for file in sorted(tree.rglob("*.png")):
+        Image.open(file).save(file.with_suffix(".bmp"))
+        file.unlink()
+        os.utime(file.with_suffix(".bmp"), (10**9, 10**9))
+
+
+@pytest.mark.parametrize("what", ["folders", "files"])
+def test_corrected_labels_are_seen(tree, load, what):
+    same_size_and_time(tree)
+    load(tree)
+    one, other = (tree / "train" / name / ("" if what == "folders" else "1.bmp") for name in ("cat", "dog"))
+    one.rename(tree / "aside")
+    other.rename(one)
+    (tree / "aside").rename(other)
+    colours = [image[0, 0].tolist() for image in load(tree).train.images]
+    assert colours == [[0, 0, 255], [255, 0, 0], [255, 0, 0]]
+
+
+def test_another_tree_of_the_same_names_sizes_and_times_is_another(tree, load, tmp_path):
+    same_size_and_time(tree)
+    load(tree)
+    other = tmp_path / "elsewhere" / tree.name
+    for file in sorted(tree.rglob("*.bmp")):
+        copy = other / file.relative_to(tree)
+        picture(copy, "green")
+        os.utime(copy, (10**9, 10**9))
+    assert load(other).train.images[0, 0, 0].tolist() == [0, 128, 0]
+
+
+def test_a_file_that_is_written_anew_with_its_old_time_is_decoded_again(tree, load):
+    same_size_and_time(tree)
+    load(tree)
+    file = tree / "train/dog/1.bmp"
+    time.sleep(0.05)  # the change time's clock ticks every few milliseconds
+    picture(file, "green")
+    os.utime(file, (10**9, 10**9))
+    assert load(tree).train.images[2, 0, 0].tolist() == [0, 128, 0]
 
 
 def test_each_image_size_has_its_own_cache(tree, load, tmp_path):

@@ -19,7 +19,7 @@ def indices(split: Split) -> list[int]:
 
 
 splits = st.lists(st.integers(0, 4), min_size=2, max_size=300).flatmap(
-    lambda labels: st.tuples(st.just(labels), st.integers(0, len(labels) - 1), st.integers(0, 2**40))
+    lambda labels: st.tuples(st.just(labels), st.integers(0, len(labels) - len(set(labels))), st.integers(0, 2**40))
 )
 
 
@@ -31,10 +31,37 @@ def test_validation_is_a_stratified_part_of_train(case):
     assert sorted(indices(train) + indices(valid)) == list(range(len(labels)))
     assert len(valid.labels) == size
     for label in set(labels):
-        share = labels.count(label) * size / len(labels)
-        assert abs((valid.labels == label).sum().item() - share) < 1
+        there, taken = labels.count(label), (valid.labels == label).sum().item()
+        share = there * size / len(labels)
+        assert taken < there
+        assert taken == there - 1 < share or abs(taken - share) < 1 or _others_could_not(labels, size)
     for split in (train, valid):
         assert split.labels.tolist() == [labels[i] for i in indices(split)]
+
+
+def _others_could_not(labels: list[int], size: int) -> bool:
+    """True if a class's share would be all of it, so that others give more than theirs."""
+    counts = [labels.count(label) for label in set(labels)]
+    return any(count * size / len(labels) > count - 1 for count in counts)
+
+
+def test_every_class_keeps_an_image_to_train_on():
+    """A class of one image is rounded up to all of it otherwise."""
+    train, valid = split_validation(labelled([0] + [1] * 999), 500, 0)
+    assert len(valid.labels) == 500 and set(train.labels.tolist()) == {0, 1}
+    labels = [i % 1000 for i in range(2000)]
+    train, valid = split_validation(labelled(labels), 1000, 0)
+    assert set(train.labels.tolist()) == set(valid.labels.tolist()) == set(range(1000))
+
+
+def test_more_validation_images_than_classes_can_give_are_refused():
+    with pytest.raises(UserError, match=r"validation=1500: expected 0 to 1000: .* 2,000 .* each of the 1,000 classes"):
+        split_validation(labelled([i % 1000 for i in range(2000)]), 1500, 0)
+
+
+def test_labels_that_no_image_has_keep_none():
+    train, valid = split_validation(labelled([0, 0, 0, 7, 7]), 3, 0)
+    assert sorted(train.labels.tolist()) == [0, 7] and sorted(valid.labels.tolist()) == [0, 0, 7]
 
 
 @given(splits)
@@ -51,9 +78,9 @@ def test_another_seed_gives_another_split():
     )
 
 
-@pytest.mark.parametrize("size", [-1, 4, 5])
+@pytest.mark.parametrize("size", [-1, 3, 4, 5])
 def test_a_size_that_leaves_nothing_to_train_on_is_refused(size):
-    with pytest.raises(UserError, match=rf"data\.validation={size}: expected 0 to 3"):
+    with pytest.raises(UserError, match=rf"data\.validation={size}: expected 0 to 2"):
         split_validation(labelled([0, 1, 0, 1]), size, 0)
 
 

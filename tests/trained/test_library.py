@@ -16,6 +16,7 @@ from conftest import PROJECT
 import convmixer
 from convmixer.model import variants
 from convmixer.trained import opening
+from convmixer.trained.weight_files import load_weights, save_weights
 
 WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
 
@@ -133,3 +134,19 @@ def test_importing_the_model_adds_little_to_torchs_import_and_leaves_standard_ou
     seconds, others = zip(*(python(IMPORT, tmp_path, PROJECT).partition(" ")[::2] for _ in range(3)), strict=True)
     assert not any(map(str.strip, others))
     assert statistics.median(map(float, seconds)) < 0.3
+
+
+def test_a_tiny_deviation_in_a_weights_file_is_taken_as_one_level(tmp_path):
+    """Files of before kept it as it was measured: 1e-6, or 0, of a channel that is the same in every training image."""
+    weights, metadata = load_weights(WEIGHTS)
+    metadata["data"]["std"] = [0.25, 0.0, 1e-6]
+    save_weights(tmp_path / "old.safetensors", weights, metadata)
+    assert convmixer.load(tmp_path / "old.safetensors").std == (0.25, 1 / 255, 1 / 255)
+
+
+def test_classes_of_one_name_are_told_apart(tmp_path):
+    """In files that were imported when that was not refused yet."""
+    weights, metadata = load_weights(WEIGHTS)
+    metadata["data"]["classes"][:3] = ["crane", "toucan", "crane"]
+    save_weights(tmp_path / "old.safetensors", weights, metadata)
+    assert convmixer.load(tmp_path / "old.safetensors").classes[:3] == ("crane (0)", "toucan", "crane (2)")

@@ -15,6 +15,7 @@ from convmixer.data.datasets import Split
 from convmixer.data.splits import measured
 from convmixer.errors import TrainingFault
 from convmixer.model.variants import conv_mixer
+from convmixer.tracking.runs import all_runs
 from convmixer.training import timing
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.divergence import Diverged
@@ -80,7 +81,7 @@ def make_trainer(total_steps: int = 25, device: torch.device = CPU, **options) -
         model,
         optimizer,
         options.pop("schedule", paper),
-        Batches(dataset.train, dataset, 16, device, seed=1),
+        options.pop("train", None) or Batches(dataset.train, dataset, 16, device, seed=1),
         Batches(dataset.test, dataset, 20, device),
         total_steps,
         **options,
@@ -260,11 +261,34 @@ class Spoiling(Notes):
 
 
 def test_a_loss_that_jumps_diverges_where_that_is_asked_for() -> None:
-    with pytest.raises(Diverged, match=r"the loss jumped to .* within the last 16 images \(step 6\), .* epoch before"):
+    with pytest.raises(Diverged, match=r"the loss jumped to .* within the last 64 images \(step 9\), .* epoch before"):
         make_trainer(spikes_diverge=True).fit(Spoiling(-1000))
     trainer = make_trainer()
     trainer.fit(Spoiling(-1000))
     assert trainer.step == 25
+
+
+def test_one_image_that_is_wrong_is_no_jump() -> None:
+    """An epoch's last point on the curve may be of a single image: here of one with a wrong label, now and then."""
+    split = two_colours(65)
+    split.labels[:6] = 1 - split.labels[:6]
+    dataset = measured("colours", ("dark", "red"), split, two_colours(20))
+    batches = Batches(dataset.train, dataset, 16, CPU, seed=1)
+    trainer, notes = make_trainer(total_steps=300, train=batches, spikes_diverge=True), Notes()
+    trainer.fit(notes)
+    assert trainer.step == 300
+    means = [epoch["loss.train"] for epoch in notes.epochs]
+    ends = [values["loss.train"] for _, values in notes.saved][4::5]
+    assert any(end > max(2 * mean, math.log(2)) for end, mean in zip(ends[1:], means, strict=False))
+
+
+@pytest.mark.slow
+def test_a_healthy_run_whose_epochs_end_in_one_image_is_not_sent_back(command, tmp_path) -> None:
+    """5,121 training images in batches of 128."""
+    sizes = ("d_model=16", "n_layers=2", "epochs=15", "train_batch_size=128", "data.validation=4879")
+    command("data.dataset=shapes", *sizes, "on_nan=rewind")
+    (run,) = all_runs(tmp_path / "logs")
+    assert run.summary["rewinds"] == 0 and run.summary["accuracy.test"] > 0.8
 
 
 def test_weights_that_are_not_finite_are_never_saved() -> None:
