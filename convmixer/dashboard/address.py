@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
+from convmixer.files.atomic import write_atomically
+
 ADDRESS = ".dashboard.json"
 LOCK = ".dashboard.lock"  # held while a dashboard serves these runs
 PATIENCE = 0.2  # seconds
@@ -16,7 +18,7 @@ PATIENCE = 0.2  # seconds
 def write_address(logs: Path, url: str) -> None:
     """Let other processes know where the dashboard of these runs is."""
     address = {"url": url, "run_url": f"{url}/run/{{uuid}}", "pid": os.getpid(), "host": socket.gethostname()}
-    (logs / ADDRESS).write_text(json.dumps(address) + "\n")
+    write_atomically(logs / ADDRESS, (json.dumps(address) + "\n").encode())
 
 
 def remove_address(logs: Path) -> None:

@@ -24,6 +24,7 @@ from platformdirs import user_cache_path
 
 from convmixer.dashboard.patches import patched
 from convmixer.errors import UserError
+from convmixer.files.atomic import write_atomically
 
 PATIENCE = 15.0  # seconds for a server to answer
 PAUSES = (0.5, 1.0, 0.0)  # seconds after each try: registries refuse a connection now and then
@@ -119,9 +120,7 @@ def _keep(contents: dict[Asset, bytes], cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for asset, content in contents.items():
-            aside = cache / f".{asset.sha256}.{os.getpid()}"
-            aside.write_bytes(content)
-            os.replace(aside, cache / asset.sha256)
+            write_atomically(cache / asset.sha256, content)
     except OSError as error:
         raise UserError(f"{cache}: the page's scripts can't be kept there: {error.strerror}") from None
 

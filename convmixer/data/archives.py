@@ -2,17 +2,19 @@
 
 import hashlib
 import logging
-import os
 from concurrent.futures import Future
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from threading import Thread
+from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from filelock import FileLock
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
+
+from convmixer.files.atomic import clear_leftovers, written_whole
 
 PATIENCE = 6.0  # seconds for a server to begin its answer
 STALL = 30.0  # seconds for each further piece of it
@@ -87,30 +89,25 @@ def _open(url: str) -> HTTPResponse:
 
 
 def _receive(response: HTTPResponse, url: str, path: Path, md5: str) -> None:
-    """Bring the body to `path`: under another name until it is verified."""
+    """Bring the body to `path`: under another name until it is verified. The lock of `path` is held."""
     log.info("downloading %s", url)
-    part = path.with_name(f"{path.name}.part")
-    try:
-        found = _write(response, part, path.name)
+    clear_leftovers(path)
+    with written_whole(path, "wb") as file:
+        found = _write(response, file, path.name)
         if found != md5:
             raise Unavailable(f"what {url} sent is damaged: its MD5 is {found}, expected {md5}")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _write(response: HTTPResponse, part: Path, title: str) -> str:
-    """Write the body to `part`, with a progress bar where there is a terminal; its MD5 sum."""
+def _write(response: HTTPResponse, file: IO[bytes], title: str) -> str:
+    """Write the body to `file`, with a progress bar where there is a terminal; its MD5 sum."""
     digest = hashlib.md5(usedforsecurity=False)
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
-    with open(part, "wb") as file, bar:
+    with bar:
         task = bar.add_task(title, total=response.length)
         while piece := response.read(PIECE):
             file.write(piece)
             digest.update(piece)
             bar.advance(task, len(piece))
-        file.flush()
-        os.fsync(file.fileno())
     return digest.hexdigest()

@@ -132,7 +132,7 @@ def _tidy(path: Path, source: str) -> None:
         if other != path and _source(other) == source:
             log.info("%s has changed: its old cache %s is removed", source, other.name)
             other.unlink(missing_ok=True)
-    for leftover in path.parent.glob("*.safetensors.*.tmp"):
+    for leftover in path.parent.glob(".*.safetensors.*"):
         if time.time() - leftover.stat().st_mtime > HOUR:
             leftover.unlink(missing_ok=True)
 

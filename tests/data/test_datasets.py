@@ -281,7 +281,7 @@ def test_a_download_that_stalls_is_given_up(server, tmp_path, monkeypatch):
     server.body, server.declared, server.stall = GOOD[:500], len(GOOD), 2
     with pytest.raises(UserError, match="failed: timed out"):
         cifar("cifar10", tmp_path)
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(server, tmp_path):
@@ -299,7 +299,7 @@ def test_starts_at_the_same_time_wait_for_one_download(server, tmp_path):
     for thread in threads:
         thread.join()
     assert results == [True] * 4
-    assert not list(tmp_path.glob("*.part")) and not list(tmp_path.glob("*.tmp"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_cifar100_takes_its_fine_labels(tmp_path, monkeypatch):
