@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from filelock import FileLock
-from rich.console import Console
 from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
+from convmixer.console import Console
 from convmixer.files.atomic import clear_leftovers, written_whole
 
 PATIENCE = 6.0  # seconds for a server to begin its answer

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from convmixer.data import cache_file
 from convmixer.data.splits import Dataset, Split, channel_statistics, measured
+from convmixer.files.atomic import cut
 
 FORMAT = 1
 HOUR = 3600.0
@@ -123,7 +124,7 @@ def into(images: NDArray[np.uint8]) -> Put:
 
 
 def _path(folder: Path, name: str, fingerprint: str) -> Path:
-    return folder / f"{name[:100]}-{fingerprint}.safetensors"
+    return folder / f"{cut(name, 100)}-{fingerprint}.safetensors"
 
 
 def _tidy(path: Path, source: str) -> None:

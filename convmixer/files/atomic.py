@@ -26,7 +26,12 @@ def aside_name(path: Path) -> Path:
 def _beginning(path: Path) -> str:
     """The part of the name that says which file it is meant for; short enough for what follows."""
     room = LONGEST_NAME - len(".." + "ff" * _RANDOM_BYTES)
-    return f".{os.fsencode(path.name)[:room].decode(errors='ignore')}."
+    return f".{cut(path.name, room)}."
+
+
+def cut(name: str, longest: int = LONGEST_NAME) -> str:
+    """The beginning of a name, of at most `longest` bytes."""
+    return name if len(os.fsencode(name)) <= longest else os.fsencode(name)[:longest].decode(errors="ignore")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convmixer.console import as_argument
+from convmixer.console import Console, as_argument
 from convmixer.sweeps import storage
 
 if TYPE_CHECKING:
@@ -216,7 +216,6 @@ def summary(study: optuna.Study) -> str:
 def show(study: optuna.Study) -> None:
     """Print the table, importances and the best command, and draw the page and pictures."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     rows = table(study)

@@ -5,7 +5,6 @@ trial, point and seed. A sweep may be killed at any moment: whoever takes it up 
 """
 
 import math
-import shutil
 import statistics
 import uuid
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from convmixer.console import as_argument
 from convmixer.sweeps.executors import Executor, Process, Task
 from convmixer.sweeps.search import Objective
 from convmixer.sweeps.space import Space
+from convmixer.tracking.known_runs import begin_or_resume, find_run
 from convmixer.tracking.run_folder import LOG, read_log
 from convmixer.tracking.runs import Run
 
@@ -111,13 +111,9 @@ class ActiveTrial:
 
     def _start(self, run: Run | None) -> None:
         uuid = self._uuids[len(self._values)]
-        if run is not None and run.checkpoint("last").exists():
-            arguments = ["resume", uuid, "--quiet"]
-        else:
-            if run is not None:  # killed before its first checkpoint: there is nothing in it to go on from
-                shutil.rmtree(run.folder)
-            seed = as_argument("seed", self.plan.seeds[len(self._values)])
-            arguments = ["train", *self.plan.space.arguments(self.point), seed, "--quiet"]
+        seed = as_argument("seed", self.plan.seeds[len(self._values)])
+        arguments = begin_or_resume(run, uuid, ["train", *self.plan.space.arguments(self.point), seed])
+        arguments.append("--quiet")
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with open(self.output, "a", encoding="utf-8") as file:
             file.write(f"$ {' '.join(arguments)}\n")
@@ -126,9 +122,7 @@ class ActiveTrial:
 
     def _run(self) -> Run | None:
         """The present run, where its folder is there."""
-        uuid = self._uuids[len(self._values)]
-        folder = next(self.plan.logs.glob(f"*/{uuid}"), None)
-        return Run(folder) if folder else None
+        return find_run(self._uuids[len(self._values)], self.plan.logs)
 
     def _follow(self) -> None:
         """Pass on what the first run's epochs came to, and stop it where it is not worth going on."""

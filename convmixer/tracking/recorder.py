@@ -15,7 +15,7 @@ from labml.internal.tracker.indicators import Indicator
 from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
-from convmixer.console import printable
+from convmixer.console import printable, say
 from convmixer.errors import UserError
 from convmixer.files.atomic import clear_leftovers, write_atomically
 from convmixer.files.untrusted import parse_json
@@ -108,7 +108,7 @@ class Recorder:
         with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
             file.write(line + "\n")
         if not self.quiet:
-            print(printable(line), flush=True)
+            say(printable(line))
 
     def summary(self, values: dict[str, Any]) -> None:
         """What the run ended with."""

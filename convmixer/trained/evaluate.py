@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from convmixer.console import Console
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
 from convmixer.files.atomic import check_output

@@ -5,12 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn import functional as F
 
-from convmixer.console import printable
+from convmixer.console import Console, printable
 from convmixer.trained.classification_metrics import BINS, calibration, confusion_matrix, hits_in_top, wilson_interval
 from convmixer.training.metrics import Metric
 

@@ -219,14 +219,6 @@ def test_minutes_are_measured_into_steps_and_recorded(command, tiny_run_override
     assert_same_result(run("last", tmp_path / "logs"), timed)
 
 
-def test_seeds_train_a_run_each(command, tiny_run_overrides, tmp_path) -> None:
-    output = command(*tiny_run_overrides, "seeds=2", "seed=5").stdout
-    accuracies = [r.summary["accuracy.test"] for r in all_runs(tmp_path / "logs")]
-    assert [r.configs["seed"] for r in all_runs(tmp_path / "logs")] == [5, 6]
-    mean = sum(accuracies) / 2
-    assert f"test accuracy over 2 seeds: {mean:.2%}" in output
-
-
 def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_overrides, tmp_path) -> None:
     process = start(*long_run_overrides, "seeds=2")
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
