@@ -76,7 +76,7 @@ def _train(identity: str, words: Sequence[str], quiet: bool, relay: SignalRelay)
 
 
 def _ending(status: int) -> str:
-    """How a run ended that was not told to, in words."""
+    """Say in words how a run ended that was not told to."""
     return f"was killed by {Signals(status - 128).name}" if status > 128 else f"ended with status {status}"
 
 

@@ -37,9 +37,15 @@ def sweep() -> None:
 @sweep.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUES]...")
 @click.option("--space", type=click.Path(path_type=Path), metavar="FILE.yaml", help="YAML file of keys and values.")
-@click.option("--trials", type=click.IntRange(1), help="In all, earlier starts counted; none: 20, or the whole grid.")
 @click.option(
-    "--sampler", type=click.Choice(["tpe", "random", "grid", "cmaes", "qmc"]), default="tpe", show_default=True
+    "--trials",
+    type=click.IntRange(1),
+    help="In all, earlier starts counted; none: every point of a space of choices, else 20.",
+)
+@click.option(
+    "--sampler",
+    type=click.Choice(["tpe", "random", "grid", "cmaes", "qmc"]),
+    help="none: grid where every point is to be tried, else tpe.",
 )
 @click.option(
     "--pruner", type=click.Choice(["none", "median", "halving", "hyperband"]), default="none", show_default=True
@@ -54,6 +60,7 @@ def sweep() -> None:
 @click.option("--jobs", type=click.IntRange(1), help="Runs at once; none: one for each GPU, or one.")
 @click.option("--retry", type=click.IntRange(0), default=0, help="Go on this often with a trial that failed.")
 @click.option("--timeout", metavar="TIME", help="Stop after 90s, 30m, 2h; the same command goes on.")
+@click.option("--stall", metavar="TIME", help="Stop a run that has recorded nothing for so long: it has failed.")
 @STORAGE
 @click.option("--ray", metavar="auto|ADDRESS", help="Train on the machines of a Ray cluster.")
 @click.option("--gpus", type=click.FloatRange(0), default=0, help="With --ray: of each run.")

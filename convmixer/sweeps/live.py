@@ -94,6 +94,8 @@ def _result(trial: FrozenTrial) -> str:
         return ""
     deviation = trial.user_attrs.get("deviation")
     text = value_text(trial.value) + (f" ± {value_text(deviation)}" if deviation is not None else "")
+    if "same_as" in trial.user_attrs:
+        return f"{text}, known from trial {trial.user_attrs['same_as']}"
     return text + (f" after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else "")
 
 

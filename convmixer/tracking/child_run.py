@@ -41,8 +41,9 @@ def start_run(
 class SignalRelay:
     """While entered, SIGINT, SIGTERM and SIGHUP are noted in `signal`, and passed on to the run that is waited for.
 
-    One that comes while a run is being started reaches it once it is there. SIGINT is passed on as SIGTERM, which a run
-    answers alike, and which ends a Python that is still starting without a traceback. SIGHUP stays ignored where it was.
+    One that comes while a run is being started reaches it once it is there. SIGINT is passed on as SIGTERM, which a
+    run answers alike, and which ends a Python that is still starting without a traceback. SIGHUP stays ignored where
+    it was.
     """
 
     def __init__(self) -> None:
