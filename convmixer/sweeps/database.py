@@ -22,6 +22,7 @@ from convmixer.errors import UserError
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 SECRET = re.compile(r"pass(?!file)|pwd|secret|token|credential", re.IGNORECASE)  # in the name of a URL's parameter
+SHORTEST_SECRET = 4  # characters
 PATIENCE = 600.0  # seconds that a database may be locked or away
 POLL = 1.0
 
@@ -79,10 +80,10 @@ def problem_of(error: Exception) -> str:
 
 
 def _without(address: URL, text: str) -> str:
-    """A text in which no secret of the address stands."""
-    secrets = [address.password, *(v for name, v in address.query.items() if SECRET.search(name))]
-    for secret in filter(None, map(str, secrets)):
-        text = text.replace(secret, "***")
+    """A text in which no secret of the address stands; one that is shorter than a word can't be told from the rest."""
+    secrets = map(str, [address.password or "", *(v for name, v in address.query.items() if SECRET.search(name))])
+    for secret in secrets:
+        text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
     return text
 
 

@@ -44,9 +44,7 @@ def test_a_training_whose_output_is_closed_trains(tiny_run_overrides, tmp_path: 
 
 
 @pytest.mark.parametrize("streams", ["", "2>&1 "])
-def test_a_reader_that_leaves_in_mid_run_ends_it_saved(
-    streams: str, start, command, tiny_run_overrides, tmp_path
-) -> None:
+def test_a_reader_that_leaves_in_mid_run_ends_it_saved(streams: str, command, tiny_run_overrides, tmp_path) -> None:
     words = [w for w in tiny_run_overrides if not w.startswith("epochs")] + ["epochs=60"]
     ended = shell(tmp_path, words, f"{streams}| head -n 2")
     stopped = run("last", tmp_path / "logs")

@@ -111,6 +111,8 @@ WRONG = [
     ("data.dataset=shapes device=cuda:99", "cuda:99"),
     ("data.dataset=shapes device=tpu", "device=tpu"),
     ("data.dataset=shapes name=a/b", "a name that can be a folder's"),
+    (f"data.dataset=shapes name={'a' * 300}", "a name that can be a folder's: at most 255 bytes"),
+    (f"data.dataset=shapes name={'字' * 90}", "a name that can be a folder's: at most 255 bytes"),
     ("data.dataset=images", "needs data.path"),
     ("data.dataset=images data.path=nowhere", "nowhere"),
 ]

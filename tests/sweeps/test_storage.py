@@ -129,7 +129,7 @@ def test_one_that_stays_locked_ends_the_sweep_in_one_line(here: Path, monkeypatc
                 monkeypatch.setenv("STANDIN_SECONDS", "0")
 
     watcher = LocksIt()
-    with pytest.raises(TrainingFault, match="^the study's database can't be used: database is locked; the sweep was"):
+    with pytest.raises(TrainingFault, match=r"^the study's database can't be used: database is locked; the sweep was"):
         standin.drive({"trials": 2, "jobs": 1, "watcher": watcher, "space": {"fate": "killed,ok"}, "sampler": "grid"})
     watcher.database.close()
     standin.drive({"trials": 2, "jobs": 1, "space": {"fate": "killed,ok"}, "sampler": "grid"})
@@ -148,9 +148,7 @@ def test_a_study_whose_folder_goes_away_ends_with_one_line(is_moved: bool, here:
             if folder.exists() and all(a.has_begun for a in active):
                 folder.rename(here / "elsewhere") if is_moved else shutil.rmtree(folder)
 
-    with pytest.raises(
-        TrainingFault, match=r"^the sweep's folder \S+/standin was removed or moved .* stopped$"
-    ):
+    with pytest.raises(TrainingFault, match=r"^the sweep's folder \S+/standin was removed or moved .* stopped$"):
         standin.drive({"trials": 4, "watcher": TakesItAway()})
     assert not (here / "logs/sweeps/standin").exists()
 
