@@ -7,6 +7,7 @@ logs/sweeps/NAME/study.json     which database, without its password
 """
 
 import json
+import logging
 import uuid
 import warnings
 from contextlib import suppress
@@ -29,6 +30,8 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 STUDY = "study.json"
+
+log = logging.getLogger("convmixer")
 
 
 def sweeps_folder() -> Path:
@@ -155,7 +158,10 @@ def reach(url: str) -> None:
     Raises:
         UserError: it can't be used.
     """
-    _open("", url).remove_session()
+    address = read_address(url)
+    if without_secrets(address) != address:
+        log.warning("--storage: all users of this machine can see a password there; PGPASSWORD and ~/.pgpass hide it")
+    open_database(address).remove_session()
 
 
 def _open(name: str, url: str | None) -> RDBStorage:

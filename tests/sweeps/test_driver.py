@@ -297,6 +297,24 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, kil
     assert [t.value for t in study.trials] == [t.value for t in storage.load("undisturbed").trials]
 
 
+def test_a_reader_that_leaves_stops_it_and_its_runs_save(here) -> None:
+    settings = json.dumps({"trials": 40, "jobs": 1, "screen": True, "sampler": "random"})
+    process = subprocess.Popen(
+        [sys.executable, standin.__file__, "drive", settings],
+        cwd=here,
+        env=os.environ | {"STANDIN_SECONDS": "0.4"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("trial   0 complete")
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(60) != 0 and "the sweep was stopped; the same command goes on with it" in errors
+    assert "BrokenPipe" not in errors and len(states(storage.load("standin"))) < 40
+    assert Interrupted("", signal.SIGPIPE).exit_status == 141
+
+
 def test_a_signal_stops_its_runs_too(here) -> None:
     process = start(here, trials=8, jobs=2)
     deadline = time.monotonic() + 20

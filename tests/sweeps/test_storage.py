@@ -63,6 +63,15 @@ def test_the_address_is_kept_without_them() -> None:
     assert kept == "postgresql+psycopg://u@h:5/d?passfile=p&sslmode=require"
 
 
+def test_that_a_password_is_in_the_list_of_processes_is_said(monkeypatch, caplog) -> None:
+    monkeypatch.setattr(logging.getLogger("convmixer"), "propagate", True)
+    for url in ("postgresql://u@127.0.0.1:1/d", "postgresql://u:s3cret@127.0.0.1:1/d"):
+        with pytest.raises(UserError, match="can't be used"):
+            storage.reach(url)
+    (said,) = caplog.messages
+    assert "all users of this machine can see a password there" in said
+
+
 @pytest.mark.parametrize("name", ["", "a" * 256, "字" * 86, "a/b", ".hidden", "a\nb"])
 def test_a_name_that_no_folder_can_have_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"^--name .*: expected a name that can be a folder's: at most 255 bytes"):
