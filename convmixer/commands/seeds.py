@@ -34,10 +34,11 @@ def train_seeds(given: Mapping[str, Any], quiet: bool) -> None:
     failures = []
     with SignalRelay() as relay:
         for seed, identity in uuids.items():
-            status = _train(identity, [*words, f"seed={seed}"], quiet, relay) if not relay.signal else STOPPED[0]
+            if relay.signal:
+                raise _interrupted(seed, relay.signal)
+            status = _train(identity, [*words, f"seed={seed}"], quiet, relay)
             if status in STOPPED:
-                number = relay.signal or status - 128
-                raise Interrupted(f"stopped at seed={seed}; the same command goes on with the series", number)
+                raise _interrupted(seed, relay.signal or status - 128)
             if status == REFUSED:
                 raise UserError(f"seeds={count}: the run with seed={seed} could not begin")
             if status:
@@ -73,6 +74,10 @@ def _train(identity: str, words: Sequence[str], quiet: bool, relay: SignalRelay)
     command = begin_or_resume(find_run(identity, logs_folder()), identity, ["train", *words])
     process = start_run([str(script()), *command, *(["--quiet"] if quiet else [])], identity)
     return relay.wait_for(process)
+
+
+def _interrupted(seed: int, number: int) -> Interrupted:
+    return Interrupted(f"stopped at seed={seed}; the same command goes on with the series", number)
 
 
 def _ending(status: int) -> str:
