@@ -58,6 +58,12 @@ def without_secrets(address: URL) -> URL:
     return address.set(query=query)._replace(password=None)
 
 
+def secrets_of(address: URL) -> list[str]:
+    """The password, and the parameters that are as secret."""
+    found = [address.password, *(value for name, value in address.query.items() if SECRET.search(name))]
+    return [str(secret) for secret in found if secret]
+
+
 def open_database(address: URL) -> RDBStorage:
     """Connect to a database, and make Optuna's tables where there are none.
 
@@ -81,8 +87,7 @@ def problem_of(error: Exception) -> str:
 
 def _without(address: URL, text: str) -> str:
     """A text in which no secret of the address stands; one that is shorter than a word can't be told from the rest."""
-    secrets = map(str, [address.password or "", *(v for name, v in address.query.items() if SECRET.search(name))])
-    for secret in secrets:
+    for secret in secrets_of(address):
         text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
     return text
 

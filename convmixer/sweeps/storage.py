@@ -23,7 +23,7 @@ from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
 from convmixer.files.untrusted import read_json
 from convmixer.project import FOLDER_NAME, is_folder_name, logs_folder
-from convmixer.sweeps.database import file_address, open_database, problem_of, read_address, without_secrets
+from convmixer.sweeps.database import file_address, open_database, problem_of, read_address, secrets_of, without_secrets
 from convmixer.sweeps.search import Objective
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -159,9 +159,9 @@ def reach(url: str) -> None:
         UserError: it can't be used.
     """
     address = read_address(url)
-    if without_secrets(address) != address:
-        log.warning("--storage: all users of this machine can see a password there; PGPASSWORD and ~/.pgpass hide it")
     open_database(address).remove_session()
+    if secrets_of(address):
+        log.warning("--storage: all users of this machine can see a password there; PGPASSWORD and ~/.pgpass hide it")
 
 
 def _open(name: str, url: str | None) -> RDBStorage:

@@ -65,9 +65,10 @@ def test_the_address_is_kept_without_them() -> None:
 
 def test_that_a_password_is_in_the_list_of_processes_is_said(monkeypatch, caplog) -> None:
     monkeypatch.setattr(logging.getLogger("convmixer"), "propagate", True)
+    in_memory = storage.open_database(read_address("sqlite://"))
+    monkeypatch.setattr(storage, "open_database", lambda address: in_memory)  # PostgreSQL need not be there
     for url in ("postgresql://u@127.0.0.1:1/d", "postgresql://u:s3cret@127.0.0.1:1/d"):
-        with pytest.raises(UserError, match="can't be used"):
-            storage.reach(url)
+        storage.reach(url)
     (said,) = caplog.messages
     assert "all users of this machine can see a password there" in said
 
