@@ -66,6 +66,8 @@ def __dir__() -> list[str]:
 
 def main(configs_class: "type[Configs] | None" = None) -> None:
     """Run the command line with your own parts: call `convmixer.main(MyConfigs)` at the end of your script."""
-    from convmixer.cli import main as run_commands
-
+    try:
+        from convmixer.cli import main as run_commands
+    except KeyboardInterrupt:  # before there is anything to save
+        raise SystemExit(130) from None
     run_commands(configs_class)

@@ -1,10 +1,13 @@
 """The command line. `experiment.py`, and scripts with a `Configs` of their own, call `main(configs_class)`."""
 
 import difflib
+import errno
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from typing import Any
 
 import click
 
@@ -21,7 +24,7 @@ from convmixer.commands.runs import runs
 from convmixer.commands.shared import DefaultGroup
 from convmixer.commands.sweep import sweep
 from convmixer.commands.train import train
-from convmixer.console import escape_unprintable, printable
+from convmixer.console import escape_unprintable, let_go_of_gone_output, open_closed_streams, printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
 from convmixer.training.openmp import wait_asleep
@@ -31,8 +34,30 @@ TOGETHER = {"train", "resume"}  # the commands that torchrun may start
 LONGEST_LINE = 1500  # characters; names in a stranger's archive may be very long
 
 
+class ReaderLeft(Exception):
+    """Nobody reads what is printed any more. A `BrokenPipeError` Click would make an exit status of 1."""
+
+
+@contextmanager
+def _reader_left() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise ReaderLeft from None
+
+
 class CommandLine(DefaultGroup):
     """The group of all commands; under torchrun only some of them."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line, or answer `--help`."""
+        with _reader_left():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command that was named."""
+        with _reader_left():
+            super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -98,13 +123,15 @@ class _Echo(logging.Handler):
 def main(configs_class: type | None = None, arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status.
 
-    0: done; 1: a run failed; 2: wrong input; 129, 130 and 143: stopped by a signal.
+    0: done; 1: a run failed; 2: wrong input; 129, 130 and 143: stopped by a signal; 141: the reader of what is printed
+    has left before the end.
 
     Args:
         configs_class: a subclass of `convmixer.configs.Configs` with your own parts; None: `Configs` itself.
         arguments: the words of the command line; None: `sys.argv[1:]`.
     """
     wait_asleep()
+    open_closed_streams()
     escape_unprintable()
     log = logging.getLogger("convmixer")
     log.handlers, log.propagate = [_Echo()], False
@@ -115,6 +142,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
 def _run(configs_class: type | None, arguments: list[str] | None) -> int:
     try:
         command_line.main(arguments, standalone_mode=False, obj=configs_class)
+        sys.stdout.flush()
     except (UserError, TrainingFault, SomeFailed) as error:
         return _fail("error", str(error), error.exit_status)
     except Interrupted as stop:
@@ -127,11 +155,16 @@ def _run(configs_class: type | None, arguments: list[str] | None) -> int:
         return _fail("error", f"command line: {error.format_message()}", 2)
     except click.Abort:
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except (BrokenPipeError, ReaderLeft):
+        return 141
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        return _fail("error", f"the output can't be written: {error.strerror}", 1)
     except KeyboardInterrupt:
         return 130
+    finally:
+        let_go_of_gone_output()  # what is left in buffers is written when Python ends
     return 0
 
 
@@ -139,5 +172,6 @@ def _fail(kind: str, line: str, status: int) -> int:
     line = printable(" ".join(line.split()))
     shown = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ..."
     if torchrun.claim_error_message():
-        print(f"{kind}: {shown}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{kind}: {shown}", file=sys.stderr, flush=True)
     return status

@@ -4,9 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from convmixer.files.atomic import LONGEST_NAME
 from convmixer.files.untrusted import read_yaml
 
 OWN_SCRIPTS = {"experiment.py", "__main__.py", "convmixer"}  # all start the same command line
+FOLDER_NAME = f"a name that can be a folder's: at most {LONGEST_NAME} bytes, no dot first, none of / \\ : * ? \" < > |"
 
 
 def project_folder() -> Path:
@@ -52,4 +54,5 @@ def is_same_program(trained_by: Path) -> bool:
 
 def is_folder_name(name: str) -> bool:
     """Return True if `name` can be the name of a folder on any system, and is not hidden."""
-    return bool(name) and not name.startswith(".") and name.isprintable() and set(name).isdisjoint('/\\:*?"<>|')
+    is_plain = name.isprintable() and set(name).isdisjoint('/\\:*?"<>|')
+    return is_plain and not name.startswith(".") and 0 < len(name.encode()) <= LONGEST_NAME

@@ -41,14 +41,12 @@ def sweep() -> None:
 @click.option(
     "--trials",
     type=click.IntRange(1),
-    help="Number of trials, including those of earlier starts; default: 20, or the whole grid.",
+    help="Number of trials, including those of earlier starts; default: every point of a space of choices, else 20.",
 )
 @click.option(
     "--sampler",
     type=click.Choice(["tpe", "random", "grid", "cmaes", "qmc"]),
-    default="tpe",
-    show_default=True,
-    help="How the values of the next trial are chosen.",
+    help="How the values of the next trial are chosen; default: grid if every point is to be tried, else tpe.",
 )
 @click.option(
     "--pruner",
@@ -79,6 +77,9 @@ def sweep() -> None:
     "--timeout",
     metavar="TIME",
     help="Stop after this time, such as 90s, 30m or 2h; the same command continues the sweep.",
+)
+@click.option(
+    "--stall", metavar="TIME", help="Stop a run that has recorded nothing for this time; it counts as failed."
 )
 @STORAGE
 @click.option("--ray", metavar="auto|ADDRESS", help="Train on the machines of a Ray cluster.")

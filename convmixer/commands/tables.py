@@ -2,8 +2,9 @@
 
 import sys
 
-from rich.console import Console
 from rich.table import Table
+
+from convmixer.console import Console
 
 PIPED_WIDTH = 1000  # columns, where there is no terminal to ask: rows are never broken there
 

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, some_have_none
 from convmixer.configs.keys import keys_of
+from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
-from convmixer.project import is_folder_name
+from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
@@ -31,7 +32,7 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
 
 def _name(c: "Configs") -> str | None:
     if c.name is not None and not is_folder_name(c.name):
-        return f"name={c.name} is wrong, expected a name that a folder can have"
+        return f"name={shortened(c.name)} is wrong, expected {FOLDER_NAME}"
     return None
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from convmixer.files.atomic import write_atomically
 from convmixer.files.locks import is_held
 
 ADDRESS = ".dashboard.json"
@@ -17,7 +18,7 @@ PATIENCE = 0.2  # seconds
 def write_address(logs: Path, url: str) -> None:
     """Let other processes know where the dashboard of these runs is."""
     address = {"url": url, "run_url": f"{url}/run/{{uuid}}", "pid": os.getpid(), "host": socket.gethostname()}
-    (logs / ADDRESS).write_text(json.dumps(address) + "\n")
+    write_atomically(logs / ADDRESS, (json.dumps(address) + "\n").encode())
 
 
 def remove_address(logs: Path) -> None:

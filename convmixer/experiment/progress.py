@@ -3,10 +3,9 @@
 import sys
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from convmixer.console import duration
+from convmixer.console import Console, duration
 
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
 LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for

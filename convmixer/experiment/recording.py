@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from convmixer.experiment import messages, rewinding
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.progress import Estimate, ProgressBar
@@ -52,6 +54,7 @@ class RecordedTraining:
             self.recorder.say(self.resumed_from.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
+            self._compare_threads(state.get("threads"))
             state.clear()  # frees memory: it is as large as the trainer
         elif self.experiment.values["on_nan"] == "rewind":
             self._save_last()  # so that the first epoch, too, can go back to a checkpoint
@@ -67,6 +70,11 @@ class RecordedTraining:
         now = self.experiment.kernels.name
         if now != then:
             self.recorder.say(f"kernels were {then} before, now {now}: results may differ in the last bits")
+
+    def _compare_threads(self, then: int | None) -> None:
+        now = _threads(self.trainer.device)
+        if then not in (None, now):
+            self.recorder.say(f"threads were {then} before, now {now}: bits may differ from an unbroken run's")
 
     def fit(self) -> None:
         """Train the remaining updates."""
@@ -125,5 +133,10 @@ class RecordedTraining:
     def _state(self) -> dict[str, Any]:
         state = self.trainer.state_dict()
         state |= {"data": self.experiment.describe_data(), "total_steps": self.trainer.total_steps}
-        state |= {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}
-        return state | {"log_bytes": self.recorder.sync()}
+        state |= {"kernels": self.experiment.kernels.name, "threads": _threads(self.trainer.device)}
+        return state | {"batch_size": self.trainer.train.batch_size, "log_bytes": self.recorder.sync()}
+
+
+def _threads(device: torch.device) -> int | None:
+    """Return the number of threads that sums are split over, which decides their last bits; None on a GPU."""
+    return torch.get_num_threads() if device.type == "cpu" else None

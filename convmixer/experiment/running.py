@@ -15,6 +15,7 @@ from convmixer.experiment.failures import in_one_line
 from convmixer.experiment.recording import RecordedTraining
 from convmixer.experiment.resuming import Checkpoint, find_checkpoint
 from convmixer.experiment.summary import summarise
+from convmixer.files.atomic import LONGEST_NAME, cut
 from convmixer.project import command, logs_folder, script
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
@@ -43,7 +44,7 @@ def run_recorded(
     values = experiment.values
     labml_experiment.create(
         uuid=resumed.uuid if resumed else None,
-        name=resumed.info["name"] if resumed else values["name"] or f"{experiment.dataset.name}-{values['recipe']}",
+        name=resumed.info["name"] if resumed else values["name"] or _name(experiment),
         comment=values["comment"] or "",
         python_file=str(script()),
         tags=set(resumed.info["tags"]) if resumed else _tags(experiment),
@@ -73,6 +74,12 @@ def train_and_test(
     training.fit()
     experiment.workers.leave()
     return summarise(experiment, run, recorder)
+
+
+def _name(experiment: Experiment) -> str:
+    """The data and the recipe."""
+    recipe = f"-{experiment.values['recipe']}"
+    return cut(experiment.dataset.name, LONGEST_NAME - len(recipe)) + recipe
 
 
 def _tags(experiment: Experiment) -> set[str]:

@@ -2,12 +2,36 @@
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 from convmixer.errors import UserError
+
+LONGEST_NAME = 255  # bytes: what ext4, XFS, APFS, NTFS and most others take
+_RANDOM_BYTES = 8
+
+
+def aside_name(path: Path) -> Path:
+    """A name beside `path` that nobody can foresee, for a file that is to be renamed to `path`.
+
+    In a folder that others may write, a link could wait at a name that is known before. Open the file with mode `x`,
+    which follows no link and takes no file that is there.
+    """
+    return path.with_name(_beginning(path) + secrets.token_hex(_RANDOM_BYTES))
+
+
+def _beginning(path: Path) -> str:
+    """The part of the name that says which file it is meant for; short enough for what follows."""
+    room = LONGEST_NAME - len(".." + "ff" * _RANDOM_BYTES)
+    return f".{cut(path.name, room)}."
+
+
+def cut(name: str, longest: int = LONGEST_NAME) -> str:
+    """The beginning of a name, of at most `longest` bytes."""
+    return name if len(os.fsencode(name)) <= longest else os.fsencode(name)[:longest].decode(errors="ignore")
 
 
 @contextmanager
@@ -22,15 +46,16 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
     """
     if path.exists() and not path.is_file():  # such as /dev/null, which root could replace
         raise FileExistsError(errno.EEXIST, "is not an ordinary file", str(path))
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = aside_name(path)
     try:
-        with open(aside, mode, **options) as file:
+        with open(aside, mode.replace("w", "x"), **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # which an error of write() lacks
+        if error.errno is not None and error.filename in (None, str(aside)):  # a write that fails does not know
+            error.filename = str(path)
         raise
     finally:
         aside.unlink(missing_ok=True)
@@ -45,8 +70,9 @@ def write_atomically(path: Path, content: bytes) -> None:
 def clear_leftovers(*paths: Path) -> None:
     """Remove the half-written files that killed processes left beside `paths`. No other process may write to them."""
     for path in paths:
-        for leftover in path.parent.glob(f".{path.name}.*"):
-            leftover.unlink(missing_ok=True)
+        for leftover in list(path.parent.iterdir()):
+            if leftover.name.startswith(_beginning(path)):
+                leftover.unlink(missing_ok=True)
 
 
 def check_output(path: Path, option: str) -> None:

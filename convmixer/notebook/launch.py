@@ -7,11 +7,9 @@ process.terminate()          # stops it after a checkpoint; `python experiment.p
 """
 
 import asyncio
-import os
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -22,6 +20,7 @@ from typing import Any
 from convmixer.errors import UserError
 from convmixer.notebook.watch import Watch
 from convmixer.project import logs_folder, project_folder
+from convmixer.tracking.child_run import start_run
 from convmixer.tracking.runs import Run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiment.py"
@@ -41,14 +40,13 @@ def start(*overrides: str, script: Path = SCRIPT) -> tuple[Run, subprocess.Popen
     """
     identity = uuid.uuid1().hex
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, str(script), "train", *overrides, "--quiet"],
+        process = start_run(
+            [str(script), "train", *overrides, "--quiet"],
+            identity,
+            outlives=True,
             cwd=project_folder(),
-            env={**os.environ, "RUN_UUID": identity},  # labml takes the uuid from there
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            start_new_session=True,  # interrupting the kernel does not stop the training
         )
         while True:
             has_ended = process.poll() is not None

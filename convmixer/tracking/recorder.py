@@ -15,7 +15,7 @@ from labml.internal.tracker.indicators import Indicator
 from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
-from convmixer.console import counted, printable
+from convmixer.console import counted, printable, say
 from convmixer.errors import UserError
 from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
@@ -150,7 +150,7 @@ class Recorder:
         with open(self.folder / CONSOLE, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
         if not self.quiet:
-            print(printable(line), flush=True)
+            say(printable(line))
 
     def summary(self, values: dict[str, Any]) -> None:
         """Write the summary of the run, which marks it as ended."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
 
+from convmixer.console import Console
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
 from convmixer.files.atomic import check_output

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from convmixer.console import counted, printable
+from convmixer.console import Console, counted, printable
 from convmixer.trained.classification_metrics import (
     BINS,
     Scores,

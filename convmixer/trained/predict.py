@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import UnidentifiedImageError
-from rich.console import Console
 from rich.progress import Progress
 
-from convmixer.console import counted, printable
+from convmixer.console import Console, counted, printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import written_whole

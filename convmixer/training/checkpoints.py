@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from convmixer.errors import UserError
-from convmixer.files.atomic import write_atomically
+from convmixer.files.atomic import aside_name, write_atomically
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import read_bytes
 
@@ -124,8 +124,7 @@ def keep(path: Path, other: Path) -> None:
     Raises:
         OSError: the disk is full; both names are unchanged.
     """
-    aside = other.with_name(f".{other.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
+    aside = aside_name(other)
     try:
         os.link(path, aside)
     except OSError as error:

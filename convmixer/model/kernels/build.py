@@ -1,7 +1,8 @@
 """Compiles the C++ kernels for this machine, once, into the user's cache folder, and loads them.
 
 The file's name holds a fingerprint of all that it is made from: sources, compiler, flags, OpenMP runtime. Its last
-bytes are a checksum: a file that was damaged is made again.
+bytes are a checksum: a file that was damaged is made again. To load a file is to run it, and anybody can compute a
+checksum: it must be the user's own, or root's, and so must its folder, and no one else may write to them.
 """
 
 import ctypes
@@ -88,13 +89,16 @@ def _load() -> Library:
     path = user_cache_path("convmixer-lab") / "kernels" / f"{_fingerprint(compiler, flags, runtime)}.so"
     seconds = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
-            if not _is_whole(path):
-                log.info("compiling the kernels: only this once, it takes up to half a minute")
-                started = time.perf_counter()
-                _compile(compiler, flags, runtime, path)
-                seconds = time.perf_counter() - started
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_others_out(path.parent.parent)
+        _keep_others_out(path.parent)
+        if not _is_whole(path):
+            with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
+                if not _is_whole(path):  # no other process has made it meanwhile
+                    log.info("compiling the kernels: only this once, it takes up to half a minute")
+                    started = time.perf_counter()
+                    _compile(compiler, flags, runtime, path)
+                    seconds = time.perf_counter() - started
         return Library(ctypes.CDLL(str(path)), capability, seconds)
     except (OSError, Timeout) as problem:
         raise Unavailable(f"{path}: {problem}") from None
@@ -131,10 +135,30 @@ def _fingerprint(compiler: str, flags: tuple[str, ...], runtime: str) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    if not path.exists():
+    if not path.exists() or path.is_symlink() or not _is_ours_alone(path):
         return False
     content = path.read_bytes()
     return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
+
+
+def _keep_others_out(folder: Path) -> None:
+    """Let nobody else write to a folder of the user's own.
+
+    Raises:
+        Unavailable: it is another user's, or a link.
+    """
+    if not folder.is_symlink() and hasattr(os, "getuid") and folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+    if folder.is_symlink() or not _is_ours_alone(folder):
+        raise Unavailable(f"{folder} is not this user's own, so nothing in it is run")
+
+
+def _is_ours_alone(path: Path) -> bool:
+    """True if this user, or root, owns a file or folder, and no one else may write to it."""
+    if not hasattr(os, "getuid"):
+        return True  # Windows, where each user's cache is closed to others
+    status = path.stat()
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022
 
 
 def _compile(compiler: str, flags: tuple[str, ...], runtime: str, path: Path) -> None:
@@ -152,6 +176,7 @@ def _compile(compiler: str, flags: tuple[str, ...], runtime: str, path: Path) ->
             file.write(hashlib.sha256(content).digest())
             file.flush()
             os.fsync(file.fileno())
+        made.chmod(0o700)
         os.replace(made, path)
 
 
