@@ -25,10 +25,6 @@ SHELL = ("&&", "|", ">", ";")  # what ends a command
 PLACEHOLDERS = ("...", "KEY=", "NAME=")
 # The first words of a docstring that names a thing by a question or a part, and does not say what the code does.
 RIDDLES = {"What", "Whether", "Which", "How", "Who", "Whom", "Whose", "Where", "When", "Why", "Those", "Of", "Likewise"}
-PLAIN = (  # the parts of the package whose docstrings are checked
-    *("__init__.py", "__main__.py", "cli.py", "console.py", "errors.py", "project.py", "commands", "configs"),
-    *("experiment", "files", "model/*.py", "notebook", "tracking", "trained", "training"),
-)
 
 
 def name(page: Path) -> str:
@@ -109,12 +105,9 @@ def docstrings(file: Path) -> Iterator[tuple[str, str]]:
             yield f"{name(file)}: {getattr(node, 'name', 'module')}", text
 
 
-@pytest.mark.parametrize("part", PLAIN)
-def test_docstrings_say_what_a_thing_does(part: str) -> None:
-    found = [
-        f for path in (PROJECT / "convmixer").glob(part) for f in (path.rglob("*.py") if path.is_dir() else [path])
-    ]
-    assert found
+def test_docstrings_say_what_a_thing_does() -> None:
+    found = sorted((PROJECT / "convmixer").rglob("*.py"))
+    assert len(found) > 100
     for where, text in itertools.chain.from_iterable(map(docstrings, found)):
         assert text.split()[0] not in RIDDLES, f"{where}: {text.splitlines()[0]}"
 

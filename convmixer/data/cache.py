@@ -118,7 +118,7 @@ def decoded(
 
 
 def into(images: NDArray[np.uint8]) -> Put:
-    """What puts images into an array in memory."""
+    """Return a function that puts images into an array in memory."""
 
     def put(first: int, some: NDArray[np.uint8]) -> None:
         images[first : first + len(some)] = some

@@ -59,7 +59,7 @@ def read(path: Path) -> Dataset:
 
 
 def read_source(path: Path) -> str:
-    """What the file was made from. Raises as `read`."""
+    """Read the description of what the file was made from. Raises as `read`."""
     with open(path, "rb") as file:
         header, _ = _read_header(file)
     return json.loads(header["__metadata__"]["about"])["source"]
@@ -91,7 +91,7 @@ class Draft:
         self._write(self._offset(f"{split}.images") + first * image_bytes, images)
 
     def images(self, split: str) -> Tensor:
-        """What was put: mapped, uint8 `[n, height, width, channels]`."""
+        """Return the images that were put, mapped from the file: uint8 `[n, height, width, channels]`."""
         whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return _mapped(whole, self._header[f"{split}.images"], self._start)
 

@@ -1,4 +1,4 @@
-"""Where images come from: CIFAR as published, any image tree, or drawn shapes.
+"""Loads a data set: CIFAR as published, any image tree, or drawn shapes.
 
 Whatever the source, it ends as a `Dataset`: uint8 tensors in memory.
 """

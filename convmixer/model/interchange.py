@@ -47,7 +47,7 @@ def from_layout(weights: Mapping[str, Tensor], layout: str) -> Weights:
 
 
 def prefix(names: Iterable[str]) -> str | None:
-    """What stands before the names of a ConvMixer's tensors: `_orig_mod.module.`, `model.`, mostly nothing.
+    """Return the prefix of the names of a ConvMixer's tensors: `_orig_mod.module.`, `model.`, mostly nothing.
 
     None: they are no ConvMixer's.
     """

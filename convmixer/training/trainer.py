@@ -315,7 +315,7 @@ class Trainer:
             raise Diverged(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
 
     def _check_jump(self, loss: float, count: float) -> None:
-        """Of the sums over an interval; where it has few images, as an epoch's last may, over its epoch so far."""
+        """Raise `Diverged` if the loss jumped: over an interval or, if that has few images, over its epoch so far."""
         if count < ENOUGH_IMAGES:
             loss, _, count, _ = self._epoch_sums.tolist()
         if count >= ENOUGH_IMAGES and is_spike(loss / count, self._epoch_loss, self.train.n_classes):

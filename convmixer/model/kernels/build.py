@@ -62,7 +62,7 @@ def outcome() -> Library | Unavailable:
 
 
 def is_available() -> bool:
-    """Whether there are native kernels. torch.compile takes the answer for a constant and does not look inside."""
+    """Return True if there are native kernels. torch.compile takes the answer for a constant."""
     return isinstance(outcome(), Library)
 
 

@@ -1,4 +1,4 @@
-"""Which path a model's layers take."""
+"""Chooses the path that a model's layers take: PyTorch's operations, or kernels of our own."""
 
 from typing import NamedTuple
 

@@ -30,7 +30,7 @@ class NativeLayer:
 
 
 def layer_fits(layer: ConvMixerLayer, x: Tensor) -> bool:
-    """Whether `layer_forward` computes just what the layer's own modules would.
+    """Return True if `layer_forward` computes exactly what the layer's own modules would.
 
     It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
     gradients: where these are wanted, the modules do the work.

@@ -102,7 +102,7 @@ def _filter_gradient(
 
 
 def columns_of(width: int) -> int:
-    """Of the matrices: a power of two, and at least what tensor cores take."""
+    """Return the columns of the matrices: a power of two, and at least what tensor cores take."""
     return max(16, triton.next_power_of_2(width))
 
 
