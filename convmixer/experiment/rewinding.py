@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from convmixer.experiment.experiment import Experiment
 from convmixer.training.divergence import Diverged, check_may_rewind
-from convmixer.training.trainer import Observer
+from convmixer.training.observer import Observer
 
 State = dict[str, Any]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,39 +16,19 @@ from convmixer.data.batches import Batch, Batches
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.compiling import compiled
 from convmixer.training.distributed.workers import ALONE, Workers
-from convmixer.training.divergence import ENOUGH_IMAGES, RATE_FACTOR, Diverged, is_spike
+from convmixer.training.divergence import RATE_FACTOR, Diverged
 from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
+from convmixer.training.observer import Observer
 from convmixer.training.optimizers import set_learning_rate
 from convmixer.training.restorable import check_restorable
+from convmixer.training.running_metrics import RunningMetrics
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
 WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
-
-
-class Observer(Protocol):
-    """An observer of a training, which also decides when to stop and to save; see `experiment.recording`."""
-
-    def metrics(self, images: int, values: dict[str, float]) -> None:
-        """Receive the values measured after `images` training images."""
-
-    def stepped(self, trainer: "Trainer") -> None:
-        """Take note that an update was made."""
-
-    def epoch_ended(self, trainer: "Trainer", values: dict[str, float]) -> None:
-        """Take note that an epoch, or its last part, was trained and validated."""
-
-    def should_stop(self) -> bool:
-        """Return True to stop after this batch."""
-
-    def checkpoint_is_due(self) -> bool:
-        """Return True to save after this batch, within an epoch."""
-
-    def checkpoint(self, trainer: "Trainer") -> None:
-        """Save a checkpoint, as it is due or as the training is about to stop."""
 
 
 @dataclass(eq=False, repr=False)
@@ -115,10 +95,7 @@ class Trainer:
         self._is_cold = True
         self.best_accuracy = -1.0
         self.rewinds = 0
-        self._epoch_loss = math.inf  # of the last whole epoch
-        self._interval = self._zeros()
-        self._epoch_sums = self._zeros()
-        self._interval_started = 0.0
+        self.running = RunningMetrics(self.device, self.train.n_classes, self.spikes_diverge)
 
     @property
     def evaluated_model(self) -> nn.Module:
@@ -163,7 +140,7 @@ class Trainer:
 
     def _train_epoch(self, observer: Observer, started: float, before: float) -> None:
         self.model.train()
-        self._interval_started = time.perf_counter()
+        self.running.start_clock()
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
@@ -176,8 +153,7 @@ class Trainer:
                 return
             is_stopping = observer.should_stop()
             if is_stopping or observer.checkpoint_is_due():
-                loss, _, count, _ = self._interval.tolist()
-                self._check_loss(loss, count)
+                self.running.check(self.step)
                 self._weight_norm()
                 self.seconds = before + time.perf_counter() - started
                 observer.checkpoint(self)
@@ -201,7 +177,7 @@ class Trainer:
         self.step += 1
         if self.average:
             self.average.update(self.step)
-        self._add(loss, logits, labels, norm)
+        self.running.add(loss, logits, labels, norm, self.workers.all_reduce_sum)
 
     def _warm_up(self) -> None:
         """Make updates with batches of every size, and undo them.
@@ -273,56 +249,17 @@ class Trainer:
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             set_learning_rate(group, learning_rate * factor)
 
-    def _zeros(self) -> Tensor:
-        """Return zeros for the sums over images of loss, correct predictions, 1 and gradient norm."""
-        return torch.zeros(4, device=self.device)
-
-    def _add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        classes = labels if labels.dim() == 1 else labels.argmax(1)  # for a mixed image, the class of the larger share
-        correct = (logits.argmax(1) == classes).float().sum()
-        n = torch.full_like(correct, len(labels))
-        self._interval += self.workers.all_reduce_sum(torch.stack([loss.float(), correct, n, norm.float() * n]))
-
     def take_sums(self) -> list[float]:
         """Return the sums of loss, correct predictions, images and gradient norm since the last call.
 
         This waits for the device.
         """
-        sums = self._interval.tolist()
-        self._epoch_sums += self._interval
-        self._interval = self._zeros()
-        return sums
+        return self.running.take()
 
     def _interval_metrics(self) -> dict[str, float]:
-        loss, correct, count, norm = self.take_sums()
-        self._check_loss(loss, count)
-        if self.spikes_diverge:
-            self._check_jump(loss, count)
-        now = time.perf_counter()
-        elapsed, self._interval_started = now - self._interval_started, now
-        return {
-            "loss.train": loss / count,
-            "accuracy.train": correct / count,
-            "optim.lr": float(self.optimizer.param_groups[0]["lr"]),
-            "norm.gradient": norm / count,
-            "norm.weight": self._weight_norm(),
-            "time.images_per_second": count / elapsed,
-        }
-
-    def _check_loss(self, loss: float, count: float) -> None:
-        """Raise Diverged if the sum of losses over `count` images is not finite."""
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
-
-    def _check_jump(self, loss: float, count: float) -> None:
-        """Raise `Diverged` if the loss jumped: over an interval or, if that has few images, over its epoch so far."""
-        if count < ENOUGH_IMAGES:
-            loss, _, count, _ = self._epoch_sums.tolist()
-        if count >= ENOUGH_IMAGES and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
-            raise Diverged(
-                f"the loss jumped to {loss / count:.3g} within the last {count:.0f} images (step {self.step}), "
-                f"{self._epoch_loss:.3g} was the epoch before"
-            )
+        values = self.running.report(self.step)
+        values["optim.lr"] = float(self.optimizer.param_groups[0]["lr"])
+        return values | {"norm.weight": self._weight_norm()}
 
     def _weight_norm(self) -> float:
         with torch.no_grad():
@@ -333,11 +270,7 @@ class Trainer:
 
     def _epoch_metrics(self, elapsed: float) -> dict[str, float]:
         """Return the means over the whole epoch, and the metrics of the validation split, if there is one."""
-        loss, correct, count, _ = self._epoch_sums.tolist()
-        self._epoch_sums = self._zeros()
-        self._epoch_loss = loss / count
-        values = {"loss.train": loss / count, "accuracy.train": correct / count}
-        values["time.images_per_second"] = count / elapsed
+        values = self.running.end_epoch(elapsed)
         if self.valid is not None:
             model = self.evaluated_model
             self.workers.broadcast_buffers(model)
@@ -353,13 +286,13 @@ class Trainer:
             "warm_up_seconds": self.warm_up_seconds,
             "best_accuracy": self.best_accuracy,
             "rewinds": self.rewinds,
-            "epoch_loss": self._epoch_loss,
+            "epoch_loss": self.running.epoch_loss,
             "model": self.evaluated_model.state_dict(),
             "model_in_training": self.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "interval": self._interval,
-            "epoch_sums": self._epoch_sums,
+            "interval": self.running.interval,
+            "epoch_sums": self.running.epoch,
             "generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
@@ -381,9 +314,9 @@ class Trainer:
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
         self.rewinds = state.get("rewinds", 0)  # nor this
-        self._epoch_loss = state.get("epoch_loss", math.inf)
-        self._interval = state["interval"].to(self.device)
-        self._epoch_sums = state["epoch_sums"].to(self.device)
+        self.running.epoch_loss = state.get("epoch_loss", math.inf)
+        self.running.interval = state["interval"].to(self.device)
+        self.running.epoch = state["epoch_sums"].to(self.device)
         torch.set_rng_state(state["generator"])
         if len(state["cuda_generators"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_generators"])
