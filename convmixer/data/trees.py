@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from convmixer.console import printable
+from convmixer.console import counted, printable
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
@@ -59,9 +59,9 @@ def is_image(name: str, passed_over: Counter[str]) -> bool:
 
 
 def in_words(passed_over: Counter[str]) -> str:
-    """The files that were passed over: `12 files that are no images by their names (.heic: 10, .txt: 2)`."""
+    """The files that were passed over: `12 files without the ending of an image (.heic: 10, .txt: 2)`."""
     kinds = ", ".join(f"{printable(ending)}: {n:,}" for ending, n in passed_over.most_common(5))
-    return f"{passed_over.total():,} files that are no images by their names ({kinds})"
+    return f"{counted(passed_over.total(), 'file')} without the ending of an image ({kinds})"
 
 
 def composed(name: str) -> str:
