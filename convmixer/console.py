@@ -8,15 +8,19 @@ JOINERS = "\u200c\u200d"  # without which Persian and Hindi, and many emoji, are
 
 def is_plain(text: str) -> bool:
     """Tell if text holds only what is printed, and spaces of any kind: nothing that a terminal would obey."""
-    return text.isprintable() or all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
+    return text.isprintable() or all(map(_is_plain, text))
+
+
+def _is_plain(character: str) -> bool:
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
 def printable(text: str) -> str:
-    """Write out every character of the text that is not printed, as `\\x1b`.
+    """Write out every character of the text that is not plain, as `\\x1b`.
 
     Names of files and classes may come from anyone; a terminal would obey escape sequences in them.
     """
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(c if _is_plain(c) else ascii(c)[1:-1] for c in text)
 
 
 def one_line(error: object, longest: int = 200) -> str:

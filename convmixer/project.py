@@ -32,4 +32,10 @@ def script() -> Path:
 
 def is_folder_name(name: str) -> bool:
     """True if `name` can be the name of a folder on any system, and is not hidden."""
-    return bool(name) and not name.startswith(".") and name.isprintable() and set(name).isdisjoint('/\\:*?"<>|')
+    return (
+        bool(name)
+        and name == name.strip()
+        and not name.startswith(".")
+        and name.isprintable()
+        and set(name).isdisjoint('/\\:*?"<>|')
+    )

@@ -10,4 +10,4 @@ PIPED_WIDTH = 300  # columns, where there is no terminal to ask
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal; where there is none, `PIPED_WIDTH` columns."""
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table, markup=False)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False).print(table)

@@ -92,7 +92,17 @@ def create(
 def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
     flat_then, flat_now = _flat(then), _flat(now)
     names = [n for n in flat_then | flat_now if flat_then.get(n) != flat_now.get(n)]
-    return f"{names[0]} {flat_then.get(names[0])}, not {flat_now.get(names[0])}"
+    return f"{names[0]} {_in_words(flat_then.get(names[0]))}, not {_in_words(flat_now.get(names[0]))}"
+
+
+def _in_words(setting: Any) -> str:
+    """What a key was given, or where it is searched (as `Space.describe` says it)."""
+    if setting is None or not isinstance(setting, dict):
+        return "not given" if setting is None else str(setting)
+    found = setting.get("attributes", {})
+    if "choices" in found:
+        return " or ".join(map(str, found["choices"]))
+    return f"from {found.get('low')} to {found.get('high')}"
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from convmixer.console import printable
 from convmixer.trained.classification_metrics import Calibration
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confu
     picture = axis.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that mistakes of 5 % can be seen
     figure.colorbar(picture, ax=axis, label="% of the images of the true class", shrink=0.75)
     axis.set(xlabel="predicted class", ylabel="true class")
-    axis.set_title(title, parse_math=False)
+    axis.set_title(printable(title), parse_math=False)
     if len(classes) <= MAX_NAMED:
+        classes = [printable(name) for name in classes]  # a name on a disk may be no text
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
         axis.set_yticks(range(len(classes)), classes, parse_math=False)
@@ -70,7 +72,7 @@ def reliability_figure(found: Calibration, title: str = "Reliability") -> "Figur
     )
     above.plot((0, 1), (0, 1), color="grey", linestyle="--", label="perfectly calibrated")
     above.plot(confidence[filled], accuracy[filled], ".", color="C0", label="at the bin's mean confidence")
-    above.set_title(f"{title}\nexpected calibration error {found.error:.2%}", fontsize=10, parse_math=False)
+    above.set_title(f"{printable(title)}\nexpected calibration error {found.error:.2%}", fontsize=10, parse_math=False)
     above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left")
     below.bar(

@@ -90,7 +90,7 @@ def report(result: Mapping[str, Any], pictures: Path | None) -> None:
     if pictures:
         print(f"{'pictures':<14}{pictures}/confusion.png, reliability.png")
     print()
-    Console(width=None if sys.stdout.isatty() else 120).print(_table(result["classes"]), markup=False)
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(_table(result["classes"]))
 
 
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:

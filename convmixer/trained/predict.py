@@ -1,5 +1,6 @@
 """Classes of image files, one or a folder of 10,000, written as a table, CSV or JSON lines: the command `predict`."""
 
+import codecs
 import logging
 import os
 import sys
@@ -21,6 +22,8 @@ from convmixer.trained.classifier import Classifier
 from convmixer.trained.network import Trained
 from convmixer.trained.prediction_formats import FORMATS
 from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
+
+TEXT = bytes([*b"\t\n\r", *range(32, 127), *range(128, 256)])  # all but control characters
 
 CHANGEABLE = ("device", "precision", "valid_batch_size")
 
@@ -82,16 +85,33 @@ def _from_stdin(data: bytes) -> list[str | bytes]:
         raise UserError(f"standard input: more than {MAX_BYTES // 2**20} MiB")
     if not data.strip():
         raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
-    try:
-        open_image(data).close()
+    if _is_image(data):
         return [data]
-    except UnidentifiedImageError:
-        pass
-    except Exception:  # it is an image, though a broken one: said where it is decoded
-        return [data]
-    if b"\0" in data:
+    names = _without_mark(data)
+    if b"\0" in names:
         raise UserError("standard input is neither an image nor a list of paths, one on each line")
-    return [line for line in os.fsdecode(data).splitlines() if line]
+    lines = (line.removesuffix(b"\r") for line in names.split(b"\n"))
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _is_image(data: bytes) -> bool:
+    """Tell it from a list of paths, whose first may begin as an image does: `BMW/0.jpg`, `P1 0.jpg`."""
+    is_text = not data.translate(None, TEXT)
+    try:
+        with open_image(data) as image:
+            kind = image.format
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # an image, though a broken one: said where it is decoded
+        return not is_text
+    return not is_text or kind == "PPM"  # the one format that can be all text
+
+
+def _without_mark(data: bytes) -> bytes:
+    """A list of paths without a byte order mark; PowerShell writes UTF-16."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16", "replace").encode("utf-8", "replace")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 @contextmanager
