@@ -96,13 +96,15 @@ def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _in_words(setting: Any) -> str:
-    """What a key was given, or where it is searched (as `Space.describe` says it)."""
-    if setting is None or not isinstance(setting, dict):
+    """What a key was given, or what is searched (as `Space.describe` has it): `8 or 16`, `from 0.0 to 1.0`."""
+    if not isinstance(setting, dict):
         return "not given" if setting is None else str(setting)
-    found = setting.get("attributes", {})
-    if "choices" in found:
-        return " or ".join(map(str, found["choices"]))
-    return f"from {found.get('low')} to {found.get('high')}"
+    found, condition = setting["attributes"], setting["if"]
+    words = " or ".join(map(str, found.get("choices", ()))) or f"from {found['low']} to {found['high']}"
+    if found.get("step") not in (None, 1):
+        words += f" in steps of {found['step']}"
+    words += " (logarithmic)" if found.get("log") else ""
+    return words + (f" if {condition[0]}={','.join(map(str, condition[1]))}" if condition else "")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:
