@@ -60,12 +60,14 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, also those that are not imported yet."""
+    """Return the public names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})
 
 
 def main(configs_class: "type[Configs] | None" = None) -> None:
-    """Run the command line, with parts of your own: `convmixer.main(MyConfigs)` at the end of your script."""
-    from convmixer.cli import main as run_commands
-
+    """Run the command line with your own parts: call `convmixer.main(MyConfigs)` at the end of your script."""
+    try:
+        from convmixer.cli import main as run_commands
+    except KeyboardInterrupt:  # before there is anything to save
+        raise SystemExit(130) from None
     run_commands(configs_class)

@@ -1,14 +1,14 @@
-"""The ways a command ends badly. Each carries one line for stderr and an exit status."""
+"""The errors that end a command. Each carries one line for stderr and an exit status."""
 
 
 class UserError(Exception):
-    """Something a user typed or a file holds is wrong: found before training starts, exit status 2."""
+    """An error in what a user typed or in a file, found before training starts: exit status 2."""
 
     exit_status = 2
 
 
 class TrainingFault(Exception):
-    """A run that had begun could not go on (NaN loss, disk full, ...): exit status 1.
+    """An error that stopped a run while it was training (NaN loss, disk full, ...): exit status 1.
 
     Everything recorded before it is kept, and the message names the command that resumes.
     """
@@ -17,7 +17,7 @@ class TrainingFault(Exception):
 
 
 class Interrupted(Exception):
-    """A signal stopped a run, after a checkpoint: exit status 128 + its number, as shells expect."""
+    """The end of a run that a signal stopped after a checkpoint: exit status 128 + the signal's number."""
 
     def __init__(self, message: str, signal: int) -> None:
         super().__init__(message)
@@ -25,6 +25,10 @@ class Interrupted(Exception):
 
 
 class SomeFailed(Exception):
-    """A command did all it could, but could not do it for all that it was given: exit status 1."""
+    """The end of a command that failed for some of its inputs and succeeded for the others: exit status 1."""
 
     exit_status = 1
+
+
+class Unavailable(Exception):
+    """Something that a training can do without, or take from elsewhere, is not available; the text says why."""

@@ -81,9 +81,10 @@ def start_dashboard() -> Iterator[Callable[..., Dashboard]]:
     """Starts `python experiment.py dashboard` in a folder, on a free port."""
     started = []
 
-    def start(project: Path, *options: str, **environment: str) -> Dashboard:
+    def start(project: Path, *options: str, descriptors: int | None = None, **environment: str) -> Dashboard:
+        limit = ["prlimit", f"--nofile={descriptors}"] if descriptors else []
         process = subprocess.Popen(
-            [sys.executable, str(EXPERIMENT), "dashboard", "--port", "0", *options],
+            [*limit, sys.executable, str(EXPERIMENT), "dashboard", "--port", "0", *options],
             cwd=project,
             env=os.environ | environment,
             stdout=subprocess.PIPE,

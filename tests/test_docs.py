@@ -1,5 +1,6 @@
 """README and docs/: links lead somewhere, commands are right, tables are current."""
 
+import ast
 import itertools
 import re
 import shlex
@@ -22,6 +23,8 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"(?:^|`|    )(\$ )?python experiment\.py([^`\n]*)", re.MULTILINE)
 SHELL = ("&&", "|", ">", ";")  # what ends a command
 PLACEHOLDERS = ("...", "KEY=", "NAME=")
+# The first words of a docstring that names a thing by a question or a part, and does not say what the code does.
+RIDDLES = {"What", "Whether", "Which", "How", "Who", "Whom", "Whose", "Where", "When", "Why", "Those", "Of", "Likewise"}
 
 
 def name(page: Path) -> str:
@@ -92,6 +95,21 @@ def test_a_wrong_command_is_not_understood(understand: Callable[[list[str]], Non
 def test_the_table_of_keys_is_current() -> None:
     page = PROJECT / "docs" / "configs.md"
     assert page.read_text() == config_table(), "python -m convmixer.configs.table > docs/configs.md"
+
+
+def docstrings(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield each docstring of a file with the name of what it describes."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, kinds) and (text := ast.get_docstring(node)):
+            yield f"{name(file)}: {getattr(node, 'name', 'module')}", text
+
+
+def test_docstrings_say_what_a_thing_does() -> None:
+    found = sorted((PROJECT / "convmixer").rglob("*.py"))
+    assert len(found) > 100
+    for where, text in itertools.chain.from_iterable(map(docstrings, found)):
+        assert text.split()[0] not in RIDDLES, f"{where}: {text.splitlines()[0]}"
 
 
 def test_every_file_of_the_picture_of_the_code_is_there() -> None:

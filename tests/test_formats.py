@@ -76,7 +76,7 @@ def test_a_run_of_a_newer_format_is_refused_in_one_line(sample: Path, monkeypatc
     folder = sample / "logs" / "sample" / "ended"
     (folder / FORMAT_FILE).write_text("99\n")
     monkeypatch.chdir(sample)
-    expected = f"a run of format 99, this version reads up to {FORMAT}"
+    expected = f"the run has format 99, this version reads up to {FORMAT}"
     for command in (["evaluate", "ended"], ["resume", "ended"], ["export", "ended", "--output", "x.safetensors"]):
         assert expected in refusal(command)
     assert expected in runs(sample / "logs").set_index("run").given["ended"]
@@ -90,5 +90,5 @@ def test_a_checkpoint_with_keys_of_a_newer_version_loads_and_one_without_them_to
     checkpoints.save(path, state | {"added_later": 3})
     assert from_run(run("interrupted", sample / "logs")).model
     checkpoints.save(path, state | {"format": 2})
-    with pytest.raises(UserError, match="checkpoint format 2, this version reads 1"):
+    with pytest.raises(UserError, match="checkpoint has format 2, this version reads 1"):
         checkpoints.load(path)

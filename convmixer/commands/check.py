@@ -12,7 +12,11 @@ from convmixer.commands.shared import CONFIG, OVERRIDES, check_given, pass_confi
 @CONFIG
 @pass_configs
 def check(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
-    """Overfit one batch to 100 %, or say what is wrong. A network that can't do this learns nothing."""
+    """Check that a network can learn one batch by heart.
+
+    Use this first when a network does not learn: one that cannot learn a single batch has a fault. The message says
+    what was observed.
+    """
     from convmixer.configs.building import build
     from convmixer.experiment.overfit import overfit
     from convmixer.tracking.labml_fixes import use_project_folder

@@ -1,4 +1,4 @@
-"""The command `configs`: every key with its value."""
+"""The command `configs`, which lists every key with its value."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from convmixer.commands.tables import print_table
 @CONFIG
 @pass_configs
 def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> None:
-    """List every key: its value (* where it was changed), default, what it takes, and what it means."""
+    """List all keys with their values and meanings.
+
+    A * marks values that differ from the default.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.resolving import resolve
 

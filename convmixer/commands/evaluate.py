@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from convmixer.data.splits import Dataset, Split
     from convmixer.trained import Trained
 
-# What may be other than it was in training: where the images are and how they are read, where and how it computes.
+# The keys that may differ from the training: where and how images are read, where and how the network computes.
 CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")
 
 
@@ -23,11 +23,13 @@ CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precisi
 @click.argument("run")
 @OVERRIDES
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="Labelled images: <class>/* or test/<class>/*, a folder or a .zip."
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Labelled images in place of the test images: a folder or a .zip of <class>/* or test/<class>/*.",
 )
-@click.option("--tta", is_flag=True, help="Measure also with image and mirror image averaged.")
-@click.option("--json", "json_file", metavar="FILE|-", help="Write every figure to FILE; -: print that alone.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for the pictures (the run's, by default).")
+@click.option("--tta", is_flag=True, help="Also average the logits of each image and its mirror image.")
+@click.option("--json", "json_file", metavar="FILE|-", help="Write all numbers to FILE; - prints only them.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for the pictures; default: the run's folder.")
 @pass_configs
 def evaluate(
     configs_class: type,
@@ -38,7 +40,11 @@ def evaluate(
     json_file: str | None,
     output: Path | None,
 ) -> None:
-    """Measure RUN (a uuid, its beginning, `last`, `best`) or a .safetensors file on the test images, or on others."""
+    """Measure a trained network on labelled images.
+
+    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Without --data, it is
+    measured on the test images of its data set.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments
     from convmixer.configs.reopening import check_changes
@@ -67,7 +73,7 @@ def _network_and_images(
         return trained, dataset.name, dataset.test
     clash = next((key for key in changes if key.startswith("data.")), None)
     if clash:
-        raise UserError(f"command line: --data and {clash} exclude each other, give one")
+        raise UserError(f"command line: --data and {clash} exclude each other: give only one of them")
     trained = load(reference, configs_class)
     data = data.expanduser().resolve()
     name = data.stem if data.is_file() else data.name

@@ -13,11 +13,25 @@ FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
 @click.command()
 @click.argument("run")
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
-@click.option("--format", "format_name", type=click.Choice(FORMATS), default="safetensors", help="What for.")
-@click.option("--fold", "folded", is_flag=True, help="Fold BatchNorm, for faster inference: pt2 and onnx.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(FORMATS),
+    default="safetensors",
+    help="File format: ours, other people's weights, torch.export or ONNX.",
+)
+@click.option(
+    "--fold",
+    "folded",
+    is_flag=True,
+    help="Fold BatchNorm into its neighbours for faster inference (only pt2 and onnx).",
+)
 @pass_configs
 def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
-    """Take the tested weights of RUN, or those of a .safetensors file, away; a model card is written beside them."""
+    """Write trained weights to a file, with a model card.
+
+    RUN is a run that has ended (its uuid, the beginning of it, `last` or `best`) or a .safetensors file.
+    """
     from convmixer.tracking.labml_fixes import use_project_folder
     from convmixer.trained.export import export as write
 

@@ -7,23 +7,30 @@ import click
 
 from convmixer.commands.shared import pass_configs
 
-CHANGEABLE = ("device", "precision", "valid_batch_size")  # where and how it computes
+CHANGEABLE = ("device", "precision", "valid_batch_size")  # where and how the network computes
 
 
 @click.command()
 @click.argument("run")
 @click.argument("images", nargs=-1, required=True, metavar="FILE|FOLDER|-... [KEY=VALUE]...")
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes named for each image.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="Table on a terminal, else csv.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
+@click.option(
+    "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Number of classes shown for each image."
+)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv", "jsonl"]), help="Default: table on a terminal, else csv."
+)
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file; default: standard output."
+)
 @pass_configs
 def predict(
     configs_class: type, run: str, images: tuple[str, ...], top: int, form: str | None, output: Path | None
 ) -> None:
-    """Say what is on images of any size and format, with RUN (a uuid, `last`, `best`) or a .safetensors file.
+    """Classify images of any size and format.
 
-    A folder is searched for images at any depth. - reads standard input: one image, or paths, one on each line. Exit
-    status 1: some of the images could not be read.
+    RUN is a run (its uuid, the beginning of it, `last` or `best`) or a .safetensors file. Folders are searched at any
+    depth. - reads standard input: one image, or paths of images, one on each line. The exit status is 1 if some images
+    could not be read.
     """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments

@@ -12,7 +12,10 @@ from convmixer.training.distributed import torchrun
 @QUIET
 @pass_configs
 def resume(configs_class: type, run: str, overrides: tuple[str, ...], quiet: bool) -> None:
-    """Go on with RUN (a uuid, its beginning, or `last`) to the same end as if it had not stopped."""
+    """Resume a run that was interrupted.
+
+    RUN is its uuid, the beginning of it, or `last`. The result is the same as without the interruption.
+    """
     from convmixer.commands.torchrun import resume_together
     from convmixer.configs.building import build
     from convmixer.configs.overrides import split_assignments

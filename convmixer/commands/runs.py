@@ -46,7 +46,10 @@ def _cell(column: str, value: Any) -> str:
 @OVERRIDES
 @pass_configs
 def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
-    """Send what its labml server lacks of RUN; tracking.app_url=URL names another one."""
+    """Send the missing data of RUN to a labml server.
+
+    It is the server of the training; tracking.app_url=URL names another one.
+    """
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments
     from convmixer.configs.reopening import check_changes

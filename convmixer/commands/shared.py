@@ -8,16 +8,18 @@ from typing import Any
 import click
 
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-CONFIG = click.option("--config", type=click.Path(path_type=Path), help="YAML file of keys and values.")
-QUIET = click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), help="YAML file with keys and values; the command line wins over it."
+)
+QUIET = click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 
 
 class DefaultGroup(click.Group):
-    """A group whose first word may be left out: then it is `default`.
+    """A group of commands with a default command, which runs if no command is named.
 
     Args:
         default: the name of a command.
-        is_argument: says of a first word that it belongs to that command, and is no command's name.
+        is_argument: returns True if the first word is an argument of the default command, not a command's name.
     """
 
     def __init__(self, *args: Any, default: str, is_argument: Callable[[str], bool], **options: Any) -> None:
@@ -33,9 +35,9 @@ class DefaultGroup(click.Group):
 
 
 def pass_configs(command: Callable[..., None]) -> Callable[..., None]:
-    """Make the class that `main` was given, or ours, the first argument of a command.
+    """Pass the class that `main` was given, or our `Configs`, to a command as its first argument.
 
-    Ours is imported only then: it takes seconds, and commands that need none are to start at once.
+    Our class is imported only when a command needs it: the import takes seconds, and other commands start at once.
     """
 
     @click.pass_obj
@@ -49,7 +51,7 @@ def pass_configs(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def check_given(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> dict[str, Any]:
-    """Check and convert the overrides of `--config` and of the command line; the latter win.
+    """Check and convert the overrides of `--config` and of the command line; the command line wins.
 
     Raises:
         UserError: an unknown key, or a value that its key does not take.

@@ -1,4 +1,4 @@
-"""The commands `sweep run`, which is meant where no other word is given, `list`, `show` and `dashboard`."""
+"""The commands `sweep run` (the default of `sweep`), `sweep list`, `sweep show` and `sweep dashboard`."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ from convmixer.errors import UserError
 OTHERS = ("run", "list", "show", "dashboard")
 NAME = click.argument("name", default="last", metavar="[NAME]")
 STORAGE = click.option(
-    "--storage", metavar="URL", help="postgresql://user@host/database; none: a file in the study's folder."
+    "--storage", metavar="URL", help="postgresql://user@host/database; default: a file in the sweep's folder."
 )
 
 
@@ -24,44 +24,74 @@ STORAGE = click.option(
     "--trials 30. `sweep run --help` has all options.",
 )
 def sweep() -> None:
-    """Search: keys with several values, many runs, the best of them.
+    """Train with many values of some keys and find the best.
 
-    a,b,c  range(1,9,2)  uniform(a,b)  log(a,b)  int(a,b)  intlog(a,b)  bool, and 'KEY=VALUES if OTHER=VALUE'.
+    VALUES: a,b,c  range(1,9,2)  uniform(a,b)  log(a,b)  int(a,b)  intlog(a,b)  bool. 'KEY=VALUES if OTHER=VALUE'
+    searches KEY only where OTHER has that value.
     """
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise UserError("sweeps need further packages: pip install '.[sweep]'") from None
+        raise UserError("sweep needs more packages: install them with: pip install '.[sweep]'") from None
 
 
 @sweep.command()
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUES]...")
 @click.option("--space", type=click.Path(path_type=Path), metavar="FILE.yaml", help="YAML file of keys and values.")
-@click.option("--trials", type=click.IntRange(1), help="In all, earlier starts counted; none: 20, or the whole grid.")
 @click.option(
-    "--sampler", type=click.Choice(["tpe", "random", "grid", "cmaes", "qmc"]), default="tpe", show_default=True
+    "--trials",
+    type=click.IntRange(1),
+    help="Number of trials, including those of earlier starts; default: every point of a space of choices, else 20.",
 )
 @click.option(
-    "--pruner", type=click.Choice(["none", "median", "halving", "hyperband"]), default="none", show_default=True
+    "--sampler",
+    type=click.Choice(["tpe", "random", "grid", "cmaes", "qmc"]),
+    help="How the values of the next trial are chosen; default: grid if every point is to be tried, else tpe.",
 )
-@click.option("--objective", metavar="METRIC", default="accuracy.valid", show_default=True)
-@click.option("--direction", type=click.Choice(["maximize", "minimize"]), help="For a metric of your own.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Of the search itself.")
 @click.option(
-    "--seeds", type=click.IntRange(1, 100), default=1, help="Runs for each point, from `seed` on; their mean counts."
+    "--pruner",
+    type=click.Choice(["none", "median", "halving", "hyperband"]),
+    default="none",
+    show_default=True,
+    help="How bad trials are stopped early.",
 )
-@click.option("--name", help="Of the study; none: from its keys.")
-@click.option("--jobs", type=click.IntRange(1), help="Runs at once; none: one for each GPU, or one.")
-@click.option("--retry", type=click.IntRange(0), default=0, help="Go on this often with a trial that failed.")
-@click.option("--timeout", metavar="TIME", help="Stop after 90s, 30m, 2h; the same command goes on.")
+@click.option(
+    "--objective", metavar="METRIC", default="accuracy.valid", show_default=True, help="The metric to optimize."
+)
+@click.option(
+    "--direction",
+    type=click.Choice(["maximize", "minimize"]),
+    help="Which values are better; needed only for your own metric.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="Seed of the search itself.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    default=1,
+    help="Runs for each trial, with different seeds; their mean counts.",
+)
+@click.option("--name", help="Name of the sweep; default: made from its keys.")
+@click.option("--jobs", type=click.IntRange(1), help="Runs at the same time; default: one for each GPU, or one.")
+@click.option("--retry", type=click.IntRange(0), default=0, help="How many times a failed trial is resumed.")
+@click.option(
+    "--timeout",
+    metavar="TIME",
+    help="Stop after this time, such as 90s, 30m or 2h; the same command continues the sweep.",
+)
+@click.option(
+    "--stall", metavar="TIME", help="Stop a run that has recorded nothing for this time; it counts as failed."
+)
 @STORAGE
 @click.option("--ray", metavar="auto|ADDRESS", help="Train on the machines of a Ray cluster.")
-@click.option("--gpus", type=click.FloatRange(0), default=0, help="With --ray: of each run.")
-@click.option("--cpus", type=click.FloatRange(0, min_open=True), default=1, help="With --ray: of each run.")
-@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@click.option("--gpus", type=click.FloatRange(0), default=0, help="With --ray: GPUs for each run.")
+@click.option("--cpus", type=click.FloatRange(0, min_open=True), default=1, help="With --ray: CPU cores for each run.")
+@click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
 @pass_configs
 def run(configs_class: type, overrides: tuple[str, ...], **options: Any) -> None:
-    """Search (the command where none is named). The same command again goes on to --trials."""
+    """Start or continue a sweep (the default command).
+
+    The same command again continues up to --trials.
+    """
     from convmixer.sweeps.launch import Options, launch
 
     launch(configs_class, overrides, Options(**options))
@@ -85,10 +115,14 @@ def list_() -> None:
 
 @sweep.command()
 @NAME
-@click.option("--csv", metavar="FILE", help="Write the trials there, or to standard output (-).")
+@click.option("--csv", metavar="FILE", help="Write the trials to FILE as CSV; - writes to standard output.")
 @STORAGE
 def show(name: str, csv: str | None, storage: str | None) -> None:
-    """Show a sweep (NAME, or the last): trials, importance of keys, the best command; draw its pictures and page."""
+    """Show the results of a sweep.
+
+    It prints the trials, the importance of keys and the best command, and draws the sweep's page. NAME is the last
+    sweep by default.
+    """
     from convmixer.sweeps import report
     from convmixer.sweeps.storage import load
 
@@ -113,7 +147,10 @@ def _write_csv(table: Any, path: Path) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @STORAGE
 def dashboard(name: str, port: int, storage: str | None) -> None:
-    """Open Optuna's dashboard of a sweep in a browser, on this machine only."""
+    """Serve Optuna's dashboard of a sweep.
+
+    Only browsers on this machine can open it.
+    """
     from convmixer.sweeps.optuna_dashboard import serve
 
     serve(name, port, storage)

@@ -1,13 +1,14 @@
-"""Tables for the terminal, as `configs` and `runs` print them."""
+"""Prints the tables of `configs` and `runs`."""
 
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
-PIPED_WIDTH = 300  # columns, where there is no terminal to ask
+from convmixer.console import Console
+
+PIPED_WIDTH = 1000  # columns, where there is no terminal to ask: rows are never broken there
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as the terminal; where there is none, `PIPED_WIDTH` columns."""
+    """Print a table as wide as the terminal; without a terminal, `PIPED_WIDTH` characters wide."""
     Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False).print(table)

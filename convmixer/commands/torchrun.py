@@ -1,7 +1,7 @@
-"""`train` and `resume` under torchrun: the first worker decides, records and tests; the others train along.
+"""`train` and `resume` under torchrun: the first worker decides, records and tests; the others only train.
 
-Workers that are started anew after one was lost, or by the same command with the same `--rdzv-id`, find the run of
-their job and go on with it from its last checkpoint.
+If workers are restarted, because one was lost or by the same command with the same `--rdzv-id`, they find the run of
+their job and resume it from its last checkpoint.
 """
 
 import contextlib
@@ -28,25 +28,25 @@ log = logging.getLogger("convmixer")
 
 
 class Plan(NamedTuple):
-    """All that the first worker has decided to train: which values were given, and all values."""
+    """The values that the first worker has decided to train with: the given ones, and all of them."""
 
     given: dict[str, Any]
     values: dict[str, Any]
 
 
-# What to train, and the run that is gone on with; None: nothing, as the run has ended.
+# The configs to train, and the run to resume, if any; None: there is nothing to train, as the run has ended.
 Decision = tuple[Configs, Run | None] | None
 Decide = Callable[[], Decision]
 
 
 def train_together(configs_class: type[Configs], given: Mapping[str, Any], quiet: bool) -> None:
-    """Train a run, or go on with the one that this job has begun.
+    """Train a run, or resume the one that this job has begun.
 
     Raises:
-        UserError: in all workers, what one of them finds wrong.
+        UserError: one worker found something wrong; it is raised in all of them.
     """
     if given.get("seeds", 1) > 1:
-        raise UserError("command line: seeds is for one process: under torchrun train one seed after another")
+        raise UserError("command line: seeds works in one process: under torchrun, train one seed after another")
     job = torchrun.job()
 
     def decide() -> Decision:
@@ -58,17 +58,17 @@ def train_together(configs_class: type[Configs], given: Mapping[str, Any], quiet
         if old.summary:
             log.info("run %s of this job has ended", old.uuid[:8])
             return None
-        log.info("goes on with run %s, which this job has begun", old.uuid[:8])
+        log.info("resuming run %s, which this job has begun", old.uuid[:8])
         return reopen(configs_class, old, {}, ()), old
 
     _train_as_first_decides(configs_class, decide, quiet)
 
 
 def resume_together(configs_class: type[Configs], reference: str, changes: Mapping[str, Any], quiet: bool) -> None:
-    """Go on with a run, by any number of workers.
+    """Resume a run with any number of workers.
 
     Raises:
-        UserError: in all workers, what one of them finds wrong.
+        UserError: one worker found something wrong; it is raised in all of them.
     """
 
     def decide() -> Decision:
@@ -79,9 +79,9 @@ def resume_together(configs_class: type[Configs], reference: str, changes: Mappi
 
 
 def _run_of_job(job: str, given: Mapping[str, Any]) -> Run | None:
-    """The run that this job has begun. One that has ended counts for restarted workers alone: a name can be reused."""
+    """Return the run that this job has begun. Only restarted workers take one that has ended: a name can be reused."""
     for begun in reversed(all_runs()):
-        with contextlib.suppress(UserError):  # a damaged run is none of ours
+        with contextlib.suppress(UserError):  # skip damaged runs
             is_open = torchrun.restarts() or not begun.summary
             if is_open and f"job:{job}" in begun.info["tags"] and begun.given == given:
                 return begun
@@ -93,9 +93,9 @@ def _train_as_first_decides(configs_class: type[Configs], decide: Decide, quiet:
     try:
         _train(workers, configs_class, decide, quiet)
     except Exception as error:
-        torchrun.claim_error_message()  # before it leaves: that others then miss it is not what there is to say
+        torchrun.claim_error_message()  # before it leaves, so that no other worker reports its absence instead
         if is_loss_of_a_worker(error):
-            raise TrainingFault("another worker ended, or did not answer, before training began") from None
+            raise TrainingFault("another worker ended or did not answer before training began") from None
         raise
     finally:
         workers.leave()
@@ -123,7 +123,7 @@ def _train(workers: Workers, configs_class: type[Configs], decide: Decide, quiet
 
 
 def _one_decodes(conf: Configs) -> None:
-    """Load the data: one worker of a machine decodes them, or fetches them, the others then find them in the cache."""
+    """Load the data: one worker of each machine downloads and decodes them, the others then find them in the cache."""
     job = hashlib.sha256(torchrun.job().encode()).hexdigest()[:16]
     with FileLock(Path(tempfile.gettempdir()) / f"convmixer-{job}.lock"):
         _ = conf.data.dataset

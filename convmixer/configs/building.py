@@ -36,18 +36,18 @@ from convmixer.training.trainer import Trainer
 if TYPE_CHECKING:
     from convmixer.configs.schema import Configs
 
-LOOKED_AT = 5000 * 32 * 32  # pixels of images that have not been augmented, by whitening
+LOOKED_AT = 5000 * 32 * 32  # pixels that whitening looks at, of images that have not been augmented
 
 
 def build(c: "Configs", workers: Workers = ALONE, resumed: Run | None = None) -> Experiment:
-    """Build and check all parts, so that nothing is found wrong once the run has its folder.
+    """Build and check all parts of an experiment, before the run gets its folder.
 
     Args:
         workers: the processes that train together.
-        resumed: the run that is gone on with; its own checkpoint is what it begins from, where it has made one.
+        resumed: the run to resume, if any; if it has a checkpoint, `pretrained` weights are not loaded.
 
     Raises:
-        UserError: data that are not available, values that don't go together, or too little memory.
+        UserError: the data are not available, values do not fit together, or there is too little memory.
     """
     keep_freed_memory()
     check_configs(c, workers)
@@ -89,7 +89,7 @@ def _steps_in_minutes(trainer: Trainer, minutes: float) -> int:
 
 
 def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Residence) -> Experiment:
-    """Put the parts on the device and together, changed as the keys say."""
+    """Move the parts to the device, change them as the keys say, and connect them."""
     workers.use(device)
     # Before the optimizer is made: it must hold the parameters that are on the device.
     c.model.to(device=device, memory_format=torch.channels_last)
@@ -101,7 +101,7 @@ def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Resid
     optimizer = _scaled_optimizer(c, workers)
     average = AveragedWeights(c.model, c.ema) if c.ema else None
     is_global = batch_norm_is_global(c, workers)
-    if is_global:  # last: the others want to know a BatchNorm when they see one
+    if is_global:  # last, as the calls above look for ordinary BatchNorm modules
         use_global_batch_norm(c.model, workers, device)
     trainer = c.trainer(
         c.model,
@@ -132,7 +132,7 @@ def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Resid
 def train_batches(
     c: "Configs", split: Split, device: torch.device, workers: Workers = ALONE, resident: bool = True
 ) -> Batches:
-    """Make shuffled, augmented batches of a split; under torchrun, this worker's part of each."""
+    """Make shuffled, augmented batches of a split; under torchrun, this worker's part of each batch."""
     dataset = c.data.dataset
     keys = {name: getattr(c.augment, name) for name in dir(c.augment)}
     augmentation = Augmentation.of(keys, dataset, c.seed, len(split.labels))
@@ -149,14 +149,14 @@ def plain_batches(
 
 
 def _total_steps(c: "Configs", steps_per_epoch: int) -> int:
-    """The number of updates; 0 where `minutes` are still to be measured into `steps`."""
+    """Return the number of updates; 0 if it is not known yet, as `minutes` must be measured first."""
     if c.values()["steps"] is not None:
         return c.values()["steps"]
     return c.epochs * steps_per_epoch if c.minutes is None else 0
 
 
 def _prepare_model(c: "Configs", train: Batches) -> None:
-    """Change the model as it is before training, but not when it is rebuilt for its weights."""
+    """Set BatchNorm's momentum and the initial weights, before training; not done when trained weights are loaded."""
     for module in c.model.modules():
         if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
             module.momentum = c.batch_norm_momentum
@@ -175,12 +175,12 @@ def _stochastic_depth(c: "Configs", train: Batches) -> StochasticDepth | None:
 def _kernels(c: "Configs", device: torch.device, precision: torch.dtype, workers: Workers) -> KernelPath:
     path = choose_path(c.model, c.kernels, device, precision)
     if path.name != "torch" and batch_norm_is_global(c, workers):
-        return path._replace(note="depth-wise convolution alone, as BatchNorm is over all workers")
+        return path._replace(note="only the depth-wise convolution, as BatchNorm is over all workers")
     return path
 
 
 def _scaled_optimizer(c: "Configs", workers: Workers) -> torch.optim.Optimizer:
-    """The learning rates are for `train_batch_size` images; linear scaling: Goyal et al. (arXiv 1706.02677)."""
+    """Scale the learning rates linearly with the batch (Goyal et al., arXiv 1706.02677) and return the optimizer."""
     for group in c.optimizer.param_groups:
         group["lr"] *= size_factor(c, workers)
     return c.optimizer

@@ -1,13 +1,14 @@
-"""Checks of values against each other and against the data: when both are known, before a run begins."""
+"""Checks values against each other and against the data, before a run begins."""
 
 from typing import TYPE_CHECKING
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, some_have_none
 from convmixer.configs.keys import keys_of
+from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
-from convmixer.project import is_folder_name
+from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
-    """Raise a `UserError` of one line for values that can't work together."""
+    """Check that all values can work together.
+
+    Raises:
+        UserError: some cannot; the message is one line.
+    """
     choose_precision(c.precision, choose_device(c.device))
     messages = (check(c) for check in CHECKS)
     message = next(filter(None, messages), None) or _sizes(c, workers) or _workers(c, workers)
@@ -27,7 +32,7 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
 
 def _name(c: "Configs") -> str | None:
     if c.name is not None and not is_folder_name(c.name):
-        return f"name={c.name} is wrong, expected a name that can be a folder's"
+        return f"name={shortened(c.name)} is wrong, expected {FOLDER_NAME}"
     return None
 
 
@@ -77,7 +82,7 @@ def _augmentation(c: "Configs") -> str | None:
 
 
 def _unused_augmentation(c: "Configs") -> str | None:
-    """A value was given for an operation that is not among `augment.ops`."""
+    """Return a message if a value was given for an operation that is not among `augment.ops`."""
     keys = keys_of(type(c))
     for name in c.given():
         operation = keys[name].knob.operation
@@ -91,7 +96,7 @@ def _wrong_augmentation(c: "Configs") -> str | None:
     for name in ("resized_crop_scale", "resized_crop_ratio"):
         limits = getattr(augment, name)
         if len(limits) != 2 or limits[0] > limits[1]:
-            return f"augment.{name}={limits} is wrong, expected the least and the largest, as [0.75,1]"
+            return f"augment.{name}={limits} is wrong, expected the smallest and the largest, as [0.75,1]"
     chosen, largest = augment.randaugment_set, LARGEST_MAGNITUDE[augment.randaugment_set]
     if "randaugment" in augment.ops and augment.randaugment_magnitude > largest:
         return (
@@ -110,9 +115,9 @@ def _mixing(c: "Configs") -> str | None:
     if not mixing:
         return None
     if mixing != ops[-len(mixing) :]:
-        return f"augment.ops: {' and '.join(mixing)} mixes finished images, so name it last"
+        return f"augment.ops: {' and '.join(mixing)} must be last, to mix images that are finished"
     if "augment.cutmix_share" in c.given() and "mixup" not in ops:
-        return "augment.cutmix_share is given, but augment.ops names cutmix alone"
+        return "augment.cutmix_share is given, but augment.ops names only cutmix, not mixup"
     return None
 
 
@@ -137,18 +142,21 @@ def _compile(c: "Configs") -> str | None:
     if "compile_mode" in c.given() and not c.compile:
         return f"compile_mode={c.compile_mode} is given, but compile is false"
     if c.compile and c.compile_mode == "reduce-overhead" and c.micro_batch_size:
-        return "compile_mode=reduce-overhead and micro_batch_size exclude each other: parts share a graph's memory"
+        return (
+            "compile_mode=reduce-overhead and micro_batch_size exclude each other: "
+            "the parts of a batch would share the memory of a CUDA graph"
+        )
     return None
 
 
 def _starts(c: "Configs") -> str | None:
     if c.pretrained and c.starts:
-        return f"pretrained={c.pretrained} and starts={','.join(c.starts)} exclude each other: both set the start"
+        return f"pretrained={c.pretrained} and starts={','.join(c.starts)} exclude each other: both set initial weights"
     twice = sorted({name for name in c.starts if c.starts.count(name) > 1})
     if twice:
         return f"starts names {', '.join(twice)} twice"
     if {"covariance", "impulse"} <= set(c.starts):
-        return "starts=covariance and starts=impulse are both for the depth-wise filters, give one"
+        return "starts=covariance and starts=impulse both set the depth-wise filters: give only one of them"
     return None
 
 
@@ -161,15 +169,17 @@ def _workers(c: "Configs", workers: Workers) -> str | None:
     if workers.is_alone:
         return None
     if c.minutes is not None:
-        return "minutes is measured in one process: under torchrun give epochs or steps"
+        return "minutes works in one process: under torchrun, give epochs or steps"
     if c.compile:
-        return "compile=true is for one process, not for torchrun"
+        return "compile=true works in one process, not under torchrun"
     if 0 < c.data.validation < workers.world_size:
-        return f"data.validation={c.data.validation} is less than the {workers.world_size} workers, which share it"
+        return (
+            f"data.validation={c.data.validation} is too small: each of the {workers.world_size} workers needs an image"
+        )
     if c.batch_norm_over == "worker" and some_have_none(c, workers):
         return (
-            f"batch_norm_over=worker needs images for each of the {workers.world_size} workers in every batch, also an "
-            "epoch's last; batch_norm_over=batch does not"
+            f"batch_norm_over=worker needs images for each of the {workers.world_size} workers in every batch, also in "
+            "an epoch's last one; batch_norm_over=batch does not"
         )
     return None
 

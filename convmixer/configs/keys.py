@@ -1,4 +1,4 @@
-"""Keys of a `Configs` class and the values that they take. They are declared in `schema.py` and `groups.py`."""
+"""The keys of a `Configs` class and the values they take. `schema.py` and `groups.py` declare them."""
 
 import math
 import types
@@ -17,15 +17,15 @@ LONGEST_TEXT = 2000  # characters of one value; also keeps int() below its own l
 
 @dataclass(frozen=True)
 class Knob:
-    """Says of a key what its type alone can't: `name: Annotated[int, Knob("help", low=1)] = 8`.
+    """Help, range and choices of a key, beside its type: `name: Annotated[int, Knob("help", low=1)] = 8`.
 
     Attributes:
         help: one line for `configs`.
-        low: the least number.
+        low: the smallest number.
         high: the largest number.
-        above: the number that all must be larger than.
-        choices: the words that it takes; a registry that scripts add to is looked at when it is needed.
-        operation: the augmentation that it is for; it may be given only where `augment.ops` names that.
+        above: numbers must be larger than this.
+        choices: the words that it takes. It may be a registry that scripts add to later.
+        operation: the augmentation that it belongs to; the key may be given only if `augment.ops` names that.
     """
 
     help: str
@@ -36,7 +36,7 @@ class Knob:
     operation: str | None = None
 
     def __repr__(self) -> str:
-        """labml records a key's type as text; there the help is enough."""
+        """Return the help: labml records a key's type, with this in it, as text."""
         return repr(self.help)
 
 
@@ -64,7 +64,7 @@ class Key:
 
     @property
     def is_text(self) -> bool:
-        """Free text, that is: not the name of a choice."""
+        """True if it takes free text, not the name of a choice."""
         return _without_none(self.type) is str and not self.choices
 
     @property
@@ -72,7 +72,7 @@ class Key:
         return (*self.options, *self.knob.choices)
 
     def expected(self) -> str:
-        """What a right value looks like, in words."""
+        """Describe the values that the key takes, in words."""
         named = f"one of {', '.join(self.choices)}" if self.choices else ""
         if _element_type(self.type) is not None:
             return f"a list of {named[len('one of ') :] or 'numbers'}, as [a,b]"
@@ -88,7 +88,7 @@ class Key:
         return f"{start} up to {high}" if high is not None else start
 
     def parse(self, value: Any) -> Any:
-        """Turn text (or an already typed value, as YAML gives) into the key's type.
+        """Convert text, or a value that already has a type as in YAML, to the key's type.
 
         Raises:
             ValueError: the value is not what `expected()` says.
@@ -197,7 +197,7 @@ _CONVERTERS = {int: _to_int, float: _to_float, bool: _to_bool, str: _to_text}
 
 
 def keys_of(configs_class: type[BaseConfigs], prefix: str = "") -> dict[str, Key]:
-    """Every key of a `Configs` class, nested ones as `optimizer.learning_rate`."""
+    """Return every key of a `Configs` class by its name; nested ones are called `optimizer.learning_rate`."""
     described = configs_class()._to_json()
     defaults = _defaults(configs_class)
     found: dict[str, Key] = {}

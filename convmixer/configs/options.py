@@ -1,4 +1,4 @@
-"""The options that parts can be, and how each is built from the keys: `data.dataset=cifar10`, `schedule=cosine`.
+"""The options that parts can be, each with a function that builds it: `data.dataset=cifar10`, `schedule=cosine`.
 
 To add one, write a function for it here, or in your own script: `@option(Configs.schedule, "mine")`.
 """
@@ -108,7 +108,7 @@ def _trainer() -> type[Trainer]:
 def _auto(c: DataConfigs) -> Dataset:
     if c.path is not None:
         return _images(c) if is_tree(Path(c.path)) else _cifar10(c)
-    # One of several that must train on the same: started by torchrun, or by a sweep.
+    # Workers of torchrun and trials of a sweep must all train on the same data.
     is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
     return datasets.auto(lab.get_data_path(), may_fall_back=not is_one_of_several)
 
@@ -133,7 +133,7 @@ def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
 @option(DataConfigs.dataset, "images")
 def _images(c: DataConfigs) -> Dataset:
     if c.path is None:
-        raise UserError("data.dataset=images needs data.path=FOLDER (or a .zip)")
+        raise UserError("data.dataset=images needs data.path=FOLDER (a folder of images, or a .zip)")
     return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache")
 
 

@@ -1,4 +1,4 @@
-"""Recipes: named sets of values. Each docstring says what it is for and what it reached, measured by which command."""
+"""Recipes: named sets of values. Each docstring gives its purpose, the accuracy it reached and the command for it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,13 @@ Recipe = Callable[[], dict[str, Any]]
 
 
 def small() -> dict[str, Any]:
-    """128/8, k5, p4: learns CIFAR-10 on two CPU cores while you have lunch.
+    """A network of 128/8, kernel 5, patch 4, which learns CIFAR-10 in about 20 minutes on two CPU cores.
 
     85.32 % test on `cifar10-jpeg` in 19.3 minutes (33.4 epochs), 2 cores of an AMD EPYC, torch 2.15.0, 2026-11-24, one
     seed, by `python experiment.py data.dataset=images data.path=FOLDER recipe=small minutes=20`; 82.32 % in
     5.0 minutes (10.1 epochs) with `minutes=5` and faster kernels.
 
-    Starts, Muon and flips that alternate were chosen on the validation split, one at a time and together
+    Initial weights, Muon and alternating flips were chosen on the validation split, one at a time and together
     (results/README.md). Before them, with AdamW, at commit e28f44ec61 and with 22 epochs: 84.09 % in 22.8 minutes.
     """
     return {
@@ -36,9 +36,10 @@ def small() -> dict[str, Any]:
 
 
 def base() -> dict[str, Any]:
-    """256/8, k5, p2, 25 epochs: one GPU, minutes. Not measured at that length: no GPU.
+    """A network of 256/8, kernel 5, patch 2, for 25 epochs on one GPU. Not measured at that length: no GPU.
 
-    Network, batch, epochs and RandAugment(2, 12) are those of locuslab/convmixer-cifar10, starts and Muon `small`'s.
+    Network, batch, epochs and RandAugment(2, 12) are those of locuslab/convmixer-cifar10; initial weights and Muon are
+    those of `small`.
     After 3 epochs of `cifar10-jpeg`, batch 128: 81.83 % test; timm's ConvMixer, trained as its authors do, 78.05 % (one
     seed, 2026-11-24, commands in results/base-3-epochs.csv).
     """
@@ -63,7 +64,7 @@ def base() -> dict[str, Any]:
 
 
 def paper() -> dict[str, Any]:
-    """256/8, k9, p1, 200 epochs: the paper's CIFAR-10 setting (arXiv 2201.09792, appendix). Not measured yet."""
+    """The paper's CIFAR-10 setting (arXiv 2201.09792, appendix): 256/8, kernel 9, patch 1, 200 epochs. Not measured."""
     return {
         "model_size": "256/8",
         "epochs": 200,
@@ -88,12 +89,12 @@ def paper() -> dict[str, Any]:
 
 
 def fast() -> dict[str, Any]:
-    """256/8, k5, p2, 30 epochs on all training images: to 94 % in the least time on one GPU. Not measured: no GPU.
+    """A fast setting for one GPU: 256/8, kernel 5, patch 2, 30 epochs on all training images. Not measured: no GPU.
 
-    No value is tuned on a GPU. Taken from fast CIFAR-10 training (cifar10-airbench, arXiv 2404.00498): flips that
-    alternate, shifts, cutout, whitening patches, label smoothing 0.2, Muon, and all of `train` to train on. The time of
-    the first update, in which torch compiles, is shown apart; there it is outside the clock. `compile_mode=
-    reduce-overhead` adds CUDA graphs, not run on a GPU either.
+    No value is tuned on a GPU. Taken from fast CIFAR-10 training (cifar10-airbench, arXiv 2404.00498): alternating
+    flips, shifts, cutout, whitening of patches, label smoothing 0.2, Muon, and training on all of `train`. As there,
+    the time to compile is not part of the training time. `compile_mode=reduce-overhead` adds CUDA graphs; this was not
+    run on a GPU either.
     """
     return {
         "d_model": 256,

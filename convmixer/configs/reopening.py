@@ -1,4 +1,4 @@
-"""Opens the configs of what was trained before, to go on with it or to measure it."""
+"""Opens the configs of a run or a weight file again, to resume or to measure it."""
 
 import sys
 from collections.abc import Collection, Mapping
@@ -12,11 +12,11 @@ from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.experiment.resuming import check_unended
-from convmixer.project import script
+from convmixer.project import is_same_program
 from convmixer.tracking.runs import Run
 from convmixer.trained import Trained
 
-# `resume` may change where a run computes, never what; and what becomes of one that diverges.
+# `resume` may change where a run computes and when it saves or goes back, but not what it learns from.
 CHANGEABLE_ON_RESUME = (
     "device",
     "kernels",
@@ -30,7 +30,7 @@ CHANGEABLE_ON_RESUME = (
 
 
 def check_changes(changes: Mapping[str, Any], keys: Mapping[str, Key], changeable: tuple[str, ...]) -> dict[str, Any]:
-    """Check and convert overrides of what was trained already.
+    """Check and convert overrides of a run that has begun.
 
     Raises:
         UserError: one of them is wrong, or not `changeable`.
@@ -39,21 +39,21 @@ def check_changes(changes: Mapping[str, Any], keys: Mapping[str, Key], changeabl
     refused = [name for name in checked if name not in changeable]
     if refused:
         raise UserError(
-            f"command line: {refused[0]} can't be changed in a run that has begun; only {', '.join(changeable)} can"
+            f"command line: {refused[0]} can't be changed after training has begun; only {', '.join(changeable)} can"
         )
     return checked
 
 
 def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], changeable: tuple[str, ...]) -> Configs:
-    """Make the configs of a run, with `changes`.
+    """Return the configs of a run, with `changes`.
 
     Raises:
-        UserError: a change that is not `changeable`, or a run of another script.
+        UserError: a change is not `changeable`, or another script trained the run.
     """
     trained_by = Path(run.info["python_file"])
-    if trained_by.name != script().name:
+    if not is_same_program(trained_by):
         arguments = " ".join(sys.argv[1:])
-        raise UserError(f"run {run.uuid[:8]} is of {trained_by}: use python {trained_by} {arguments}")
+        raise UserError(f"run {run.uuid[:8]} was trained by {trained_by}: use python {trained_by} {arguments}")
     keys = keys_of(configs_class)
     changes = check_changes(changes, keys, changeable)
     recorded = {name: run.recorded[name] for name in keys if name in run.recorded}
@@ -64,17 +64,17 @@ def reopen(configs_class: type[Configs], run: Run, changes: Mapping[str, Any], c
 
 
 def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str, Any]) -> Configs:
-    """Make the configs of a run that was interrupted.
+    """Return the configs of a run that was interrupted.
 
     Raises:
-        UserError: it has ended, or can't be resumed.
+        UserError: the run has ended or can't be resumed.
     """
     check_unended(run)
     return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
 
 
 def reopen_file(configs_class: type[Configs], trained: Trained, changes: Mapping[str, Any]) -> Configs:
-    """Make the configs that the network of a .safetensors file was trained with, for this machine."""
+    """Return the configs that the network of a .safetensors file was trained with, for this machine."""
     keys = keys_of(configs_class)
     recorded = resolve({}, keys) | {key: trained.configs[key] for key in keys if key in trained.configs}
     conf = configs_class()
@@ -84,7 +84,7 @@ def reopen_file(configs_class: type[Configs], trained: Trained, changes: Mapping
 
 
 def _with_its_dataset(recorded: dict[str, Any], names: Collection[str], path: str | None) -> dict[str, Any]:
-    """The values with what `data.dataset=auto` came to then in its place, as the run's tags or data say."""
+    """Return the values with `data.dataset=auto` replaced by the data set that it chose, one of `names`."""
     if recorded["data.dataset"] != "auto":
         return recorded
     return recorded | {"data.dataset": dataset_of_auto(names, Path(path) if path else None)}

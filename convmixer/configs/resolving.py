@@ -1,4 +1,4 @@
-"""Every key's value from what was given: defaults, then the recipe, then the given values."""
+"""Gives every key its value: from the defaults, then the recipe, then the given values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]
     """
     lengths = [name for name in LENGTHS if given.get(name) is not None]
     if len(lengths) > 1:
-        raise UserError(f"overrides: {' and '.join(lengths)} exclude each other, give one")
+        raise UserError(f"overrides: {' and '.join(lengths)} exclude each other: give only one of them")
     recipe = given.get("recipe", "auto")
     if recipe == "auto":
         device = given.get("device", "auto")
@@ -32,7 +32,7 @@ def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]
         size = layer.get("model_size")
         values |= (SIZES[size] if size else {}) | layer
     if given.get("pretrained") and "starts" not in given:
-        values["starts"] = []  # a recipe's: weights begin from those that are there instead
+        values["starts"] = []  # the recipe's initial weights are not needed
     return values | {"recipe": recipe}
 
 

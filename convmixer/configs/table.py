@@ -1,4 +1,4 @@
-"""docs/configs.md, from the configs themselves: `python -m convmixer.configs.table > docs/configs.md`."""
+"""Writes docs/configs.md: `python -m convmixer.configs.table > docs/configs.md`."""
 
 import inspect
 import typing
@@ -14,16 +14,16 @@ from convmixer.console import as_argument
 
 HEAD = """# Every key
 
-Given as `key=value` on the command line, or in a file of `--config`. Later wins: the default, the recipe, `--config`,
-the command line. `python experiment.py configs` prints the same; with a script of your own, its keys too. Those with a
-default in **bold** are set by some recipe. What `resume` may change: {changeable}.
+Give a key as `key=value` on the command line, or in a YAML file with `--config`. The later one wins: the default, the
+recipe, `--config`, the command line. `python experiment.py configs` prints the same table; your own script also prints
+its own keys. A default in **bold** is changed by at least one recipe. `resume` may change only {changeable}.
 
 (Made by `python -m convmixer.configs.table > docs/configs.md`.)
 """
 
 
 def config_table(configs_class: type[Configs] = Configs) -> str:
-    """All keys as Markdown: a table for each group, with what a key is by default, takes and means."""
+    """Return all keys as Markdown: one table for each group, with default, values and meaning."""
     changeable = ", ".join(f"`{name}`" for name in CHANGEABLE_ON_RESUME)
     parts = [HEAD.format(changeable=changeable)]
     in_recipes = {name for recipe in RECIPES.values() for name in recipe()}

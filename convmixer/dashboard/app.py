@@ -6,6 +6,7 @@ Its routes that take data in from training, that delete runs or that claim them 
 import hashlib
 import mimetypes
 import re
+import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -14,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 
 from convmixer.dashboard import drivers, patches, records
 from convmixer.dashboard.follower import Follower
+from convmixer.dashboard.json_values import parse_plain
 from convmixer.dashboard.storage import Store
 
 API = "/api/v1"
@@ -38,18 +40,17 @@ def build(follower: Follower, store: Store, static: dict[str, bytes], lifespan: 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     for error in (ValueError, KeyError, TypeError):
         app.add_exception_handler(error, _malformed)
+    for error in (OSError, sqlite3.Error):
+        app.add_exception_handler(error, _not_kept)
 
-    async def known(request: Request) -> None:  # async: what is not, runs in threads of its own
-        """A view of a run: there is such a run, and what is shown is what its folder holds now."""
-        if request.method != "GET" and not isinstance(await request.json(), dict):
-            raise HTTPException(400, "expected a JSON object")
+    async def known(request: Request) -> None:
+        """Refuse what no view can answer; what is shown of a run is what its folder holds now."""
+        if request.method != "GET":
+            _check_body(await request.body())
         for name in ("run_uuid", "session_uuid"):
             uuid = request.path_params.get(name)
-            if uuid is not None and uuid not in follower.runs:
-                raise HTTPException(404, "there is no such run")
             if uuid is not None:
-                follower.runs[uuid].look()
-                follower.runs[uuid].read_configs()
+                await _refresh(follower, uuid)
 
     own = [
         ("GET", handlers.get_runs, "runs/{labml_token}"),
@@ -73,8 +74,27 @@ def build(follower: Follower, store: Store, static: dict[str, bytes], lifespan: 
     return app
 
 
+async def _refresh(follower: Follower, uuid: str) -> None:
+    if uuid in follower.runs:
+        await follower.refresh(uuid)
+    if uuid not in follower.runs or not follower.runs[uuid].is_shown:
+        raise HTTPException(404, "there is no such run")
+    base = records.base_of_comparison(follower.runs[uuid])
+    if base != uuid and base in follower.runs:
+        await follower.refresh(base)
+
+
+def _check_body(body: bytes) -> None:
+    try:
+        is_object = isinstance(parse_plain(body), dict)
+    except ValueError as error:
+        raise HTTPException(400, f"expected JSON: {error}"[:300]) from None
+    if not is_object:
+        raise HTTPException(400, "expected a JSON object")
+
+
 def _create_user(store: Store) -> None:
-    from labml_app.db.user import User, UserIndex
+    from labml_app.db.user import User, UserIndex, get_or_create_user
     from labml_db import Key
 
     if UserIndex.get("local") is None:
@@ -83,6 +103,7 @@ def _create_user(store: Store) -> None:
         user = User(drivers.USER, identifier="local", name="local", email="local", projects=[project])
         user.save()
         UserIndex.set("local", user.key)
+    get_or_create_user(identifier="local", is_local_user=True)  # writes what it does not find, which views then find
 
 
 async def _refuse_deletion() -> JSONResponse:
@@ -90,10 +111,17 @@ async def _refuse_deletion() -> JSONResponse:
 
 
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
-    """labml-app takes apart what it was sent without looking; where nothing was sent, the mistake is here."""
+    """Answer for labml-app, which takes apart what it was sent without looking; a view's mistake is ours."""
     if request.method == "GET":
         raise error
     return JSONResponse({"error": f"this request is malformed: {type(error).__name__}: {error}"[:300]}, 400)
+
+
+async def _not_kept(request: Request, error: Exception) -> JSONResponse:
+    """Answer that a change can't be written: the disk is full or read-only, or the run is another user's."""
+    if request.method == "GET":
+        raise error
+    return JSONResponse({"error": f"this can't be kept: {error}"[:300]}, 507)
 
 
 def _add_static(app: FastAPI, static: dict[str, bytes]) -> None:

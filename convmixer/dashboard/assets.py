@@ -5,7 +5,6 @@ folder. Where no registry can be had, they come from the addresses that index.ht
 """
 
 import hashlib
-import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -15,9 +14,10 @@ from urllib.parse import urljoin
 from platformdirs import user_cache_path
 
 from convmixer.dashboard.patches import patched
-from convmixer.errors import UserError
+from convmixer.errors import Unavailable, UserError
 from convmixer.files import npm
-from convmixer.files.download import Unavailable, read
+from convmixer.files.atomic import write_atomically
+from convmixer.files.download import read
 from convmixer.files.tarballs import Damaged
 
 LARGEST = 2**24  # bytes that are taken from a server
@@ -108,9 +108,7 @@ def _keep(contents: dict[Asset, bytes], cache: Path) -> None:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         for asset, content in contents.items():
-            aside = cache / f".{asset.sha256}.{os.getpid()}"
-            aside.write_bytes(content)
-            os.replace(aside, cache / asset.sha256)
+            write_atomically(cache / asset.sha256, content)
     except OSError as error:
         raise UserError(f"{cache}: the page's scripts can't be kept there: {error.strerror}") from None
 

@@ -9,7 +9,8 @@ from labml_db import Index, Key, Model
 from labml_db.driver import DbDriver
 from labml_db.index_driver import IndexDbDriver
 
-from convmixer.dashboard.follower import FollowedRun, Follower
+from convmixer.dashboard.followed_run import FollowedRun
+from convmixer.dashboard.follower import Follower
 from convmixer.dashboard.records import MODELS, Data
 from convmixer.dashboard.storage import Store, StoredIndex, StoredModels
 
@@ -88,7 +89,7 @@ class OneProject(DbDriver):
         return {"name": name, "run_uuids": uuids}
 
     def save_dict(self, key: str, data: Data) -> None:
-        """Whether a run is archived is kept with the run."""
+        """Keep nothing: that a run is archived is kept with the run."""
 
 
 def connect(models: Sequence[type], indexes: Sequence[type], follower: Follower, store: Store) -> None:

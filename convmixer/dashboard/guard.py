@@ -1,4 +1,4 @@
-"""What stands between the network and the app: who may ask, from where, and how much."""
+"""Stands between the network and the app: decides who may ask, from where, and how much."""
 
 import hmac
 import ipaddress
@@ -28,7 +28,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server on that address."""
+    """Say whether only this machine reaches a server on that address."""
     if host == "localhost":
         return True
     try:

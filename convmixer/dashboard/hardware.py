@@ -1,4 +1,4 @@
-"""What this machine does while a run trains on it, written into the run's folder: CPU, memory, disk, GPUs."""
+"""Records what this machine does while a run trains on it, in the run's folder: CPU, memory, disk, GPUs."""
 
 import asyncio
 import json

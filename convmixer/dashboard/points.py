@@ -1,119 +1,125 @@
-"""The points of a growing `.jsonl` file, read on from where it was read before; thinned and encoded for a chart."""
+"""Reads the points of a growing `.jsonl` file, on from where it was read before."""
 
-import base64
 import json
 import os
-from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO
 
-import numpy as np
+from convmixer.dashboard.json_values import plain_text
+from convmixer.dashboard.series import LARGEST, GrowingSeries, Series
+from convmixer.errors import UserError
+from convmixer.files.untrusted import open_ordinary
 
-SHOWN = 1024  # points of a series that a chart gets
+CHUNK = 2**20  # bytes that are read at a time; a longer line is none of ours
+MOST_BYTES = 2**31  # of a file; the rest is not read
+MOST_NONSENSE = 1000  # lines; a file with more is no record of points, and is not read on
+MOST_SERIES = 500  # of a file; further ones are left out
+LONGEST_NAME = 200  # characters of a series' name
+LATEST_TIME = 4e9  # seconds since 1970, in the year 2096
 
 # What a line that is none of ours raises.
 NONSENSE = (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 Point = tuple[str, float, float]  # name, step, value
-Series = tuple[np.ndarray, np.ndarray]  # steps, values
 
 
-def metric_points(line: dict[str, Any]) -> Iterator[Point]:
-    """Of a line of `log.jsonl`, at the training images seen."""
-    for name, points in line["track"].items():
-        for step, values in points:
-            yield name, float(int(step)), float(sum(values) / len(values))
+def metric_points(line: dict[str, Any]) -> list[Point]:
+    """Return the points of a line of `log.jsonl`, at the training images seen."""
+    return [
+        (name, float(step), float(values[0] if len(values) == 1 else sum(values) / len(values)))
+        for name, points in line["track"].items()
+        for step, values in points
+    ]
 
 
-def hardware_points(line: dict[str, Any]) -> Iterator[Point]:
-    """Of a line of `hardware.jsonl`, at its time."""
-    for name, value in line["track"].items():
-        yield name, float(line["time"]), float(value)
+def hardware_points(line: dict[str, Any]) -> list[Point]:
+    """Return the points of a line of `hardware.jsonl`, at its time."""
+    at = line_time(line)
+    return [(name, at, float(value)) for name, value in line["track"].items() if abs(value) < LARGEST]
+
+
+def line_time(line: dict[str, Any]) -> float:
+    """Return when a line was recorded, in seconds since 1970.
+
+    Raises:
+        ValueError: that is no time; other exceptions of `NONSENSE` where there is none.
+    """
+    at = float(line["time"])
+    if not 0 <= at < LATEST_TIME:
+        raise ValueError(f"{at} is no time")
+    return at
 
 
 class PointsFile:
-    """All points of one file, up to date after each `read`."""
+    """The points of one file, up to date after each `read`.
 
-    def __init__(self, path: Path, points_of: Callable[[dict[str, Any]], Iterator[Point]]) -> None:
+    Args:
+        stopped: set when the process ends, so that reading a long file does not keep it.
+    """
+
+    def __init__(
+        self, path: Path, points_of: Callable[[dict[str, Any]], list[Point]], stopped: Event | None = None
+    ) -> None:
+        self.series: dict[str, Series] = {}  # by name in alphabetical order; replaced while a long file is being read
         self._path = path
         self._points_of = points_of
+        self._stopped = stopped or Event()
         self._forget()
 
     def _forget(self) -> None:
         self._offset = 0
         self._inode = 0
-        self._steps: dict[str, array] = {}
-        self._values: dict[str, array] = {}
+        self._nonsense = 0  # lines
+        self._growing: dict[str, GrowingSeries] = {}
 
     def read(self) -> dict[str, Series]:
-        """Each series, by name in alphabetical order."""
+        """Read what was added to the file, and return each series."""
         try:
-            with open(self._path, "rb") as file:
+            with open_ordinary(self._path) as file:
                 self._read_on(file)
-        except FileNotFoundError:
+        except (OSError, UserError):
             self._forget()
-        return {name: (np.array(self._steps[name]), np.array(self._values[name])) for name in sorted(self._steps)}
+        self._publish()
+        return self.series
+
+    def _publish(self) -> None:
+        self.series = {name: self._growing[name].points() for name in sorted(self._growing)}
 
     def _read_on(self, file: BinaryIO) -> None:
         inode, size = os.fstat(file.fileno()).st_ino, os.fstat(file.fileno()).st_size
         if inode != self._inode or size < self._offset:  # `resume` wrote it anew, up to its checkpoint
             self._forget()
             self._inode = inode
-        file.seek(self._offset)
-        whole, newline, _ = file.read().rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        for line in whole.splitlines():
-            self._add(line)
+        while self._offset < MOST_BYTES and self._nonsense <= MOST_NONSENSE and not self._stopped.is_set():
+            file.seek(self._offset)
+            chunk = file.read(CHUNK)
+            whole, newline, _ = chunk.rpartition(b"\n")
+            if not newline:
+                if len(chunk) == CHUNK:
+                    self._nonsense = MOST_NONSENSE + 1  # a file of zeros, say, which may be endless
+                return  # else the last line is not whole yet
+            self._offset += len(whole) + 1
+            self._add(whole.decode(errors="replace").split("\n"))
+            self._publish()
 
-    def _add(self, line: bytes) -> None:
-        try:
-            points = list(self._points_of(json.loads(line)))
-        except NONSENSE:
-            return  # not a line of ours
-        for name, step, value in points:
-            self._steps.setdefault(name, array("d")).append(step)
-            self._values.setdefault(name, array("d")).append(value)
-
-
-def thin(series: Series) -> Series:
-    """At most `SHOWN` points: means of neighbours, a mean of none but NaNs being NaN; the last point as it is."""
-    steps, values = series
-    width = -(-len(steps) // (SHOWN - 1))
-    if width <= 1:
-        return series
-    starts = np.arange(0, len(steps) - 1, width)
-    finite = np.isfinite(values[:-1])
-    counts = np.add.reduceat(finite.astype(float), starts)
-    sums = np.add.reduceat(np.where(finite, values[:-1], 0.0), starts)
-    sizes = np.diff(np.append(starts, len(steps) - 1))
-    with np.errstate(invalid="ignore"):
-        means = sums / counts
-    return np.append(np.add.reduceat(steps[:-1], starts) / sizes, steps[-1]), np.append(means, values[-1])
-
-
-def encode(name: str, series: Series, is_summary: bool) -> dict[str, Any]:
-    """A series as labml's page takes it.
-
-    A value that is not finite becomes a gap: its point holds the value before it, for the page's smoothing and scales
-    not to break, and a NaN as `last_step`, where the page's lines are cut (see `patches`). At the ends it is left out.
-    """
-    steps, values = series
-    finite = np.isfinite(values)
-    kept = np.flatnonzero(finite)
-    inner = slice(kept[0], kept[-1] + 1) if len(kept) else slice(0)
-    steps, values, finite = steps[inner], values[inner], finite[inner]
-    before = np.maximum.accumulate(np.where(finite, np.arange(len(values)), 0))
-    return {
-        "name": name,
-        "is_summary": is_summary,
-        "step": binary(steps),
-        "value": binary(values[before]),
-        "last_step": binary(np.where(finite, steps, np.nan)),
-        "mean": float(values[finite].mean()) if len(kept) else 0.0,
-    }
-
-
-def binary(numbers: np.ndarray) -> str:
-    """Numbers in 64 bits, as text."""
-    return base64.b64encode(np.asarray(numbers, "<f8").tobytes()).decode()
+    def _add(self, lines: list[str]) -> None:
+        new: dict[str, tuple[list[float], list[float]]] = {}
+        for line in lines:
+            try:
+                points = self._points_of(json.loads(line))
+            except NONSENSE:
+                self._nonsense += 1
+                if self._nonsense > MOST_NONSENSE:
+                    break
+                continue
+            for name, step, value in points:
+                if -LARGEST < step < LARGEST:  # NaN is not
+                    steps, values = new.get(name) or new.setdefault(name, ([], []))
+                    steps.append(step)
+                    values.append(value)
+        for name, (steps, values) in new.items():
+            name = plain_text(name[:LONGEST_NAME])
+            if name in self._growing or len(self._growing) < MOST_SERIES:
+                self._growing.setdefault(name, GrowingSeries()).extend(steps, values)

@@ -8,12 +8,13 @@ whenever a metric is new.
 import html
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from labml_db import Key
 
-from convmixer.dashboard.follower import FollowedRun
-from convmixer.dashboard.points import thin
+from convmixer.dashboard.followed_run import FollowedRun
+from convmixer.dashboard.series import thin
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
@@ -66,8 +67,15 @@ def _heading(text: str) -> str:
     return _JOINER + text if text.startswith((".", "#")) else text
 
 
+def base_of_comparison(run: FollowedRun) -> str:
+    """Return the uuid of the run that this one is compared with, or nothing."""
+    options = run.edits.get("comparison:", {}).get("options")
+    base = options.get("base_experiment") if isinstance(options, dict) else None
+    return base if isinstance(base, str) else ""
+
+
 def list_item(run: FollowedRun) -> Data:
-    """What the list shows of a run beside its name: comment and tags, images trained on, and what it reached."""
+    """Return what the list shows beside a run's name: comment and tags, images trained on, what it reached."""
     data = run_data(run)
     reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
     values = [(name, reached[name]) for name in LISTED if name in reached and math.isfinite(reached[name])]
@@ -101,13 +109,13 @@ def _run_status(run: FollowedRun, part: str) -> Data:
 
 
 def _metrics(run: FollowedRun, part: str) -> Data:
-    series = run.metrics.read()
+    series = run.metrics.series
     return {"tracking": {name: _track(s) for name, s in series.items()}, "indicators": set(series)}
 
 
 def _hardware(kind: str) -> Read:
     def read(run: FollowedRun, part: str) -> Data:
-        series = run.hardware.read()
+        series = run.hardware.series
         return {"tracking": {name: _track(s) for name, s in series.items() if name.startswith(f"{kind}.")}}
 
     return read
@@ -119,16 +127,16 @@ def _track(series: tuple) -> Data:
 
 
 def _chosen(edit: str) -> tuple[Read, Write]:
-    """Which metrics a chart shows, and how; the part of the key names a further chart, none is "Metrics"."""
+    """Choose which metrics a chart shows; the part of the key names a further chart, none is "Metrics"."""
 
     def read(run: FollowedRun, part: str) -> Data:
         kept = run.edits.get(f"{edit}:{part}", {})
-        names = list(run.metrics.read())
+        names = list(run.metrics.series)
         shown = kept.get("shown", _shown_first(names, part))
         return {**kept.get("options", {}), "series_preferences": [1 if name in shown else -1 for name in names]}
 
     def write(run: FollowedRun, part: str, data: Data) -> None:
-        names = list(run.metrics.read())
+        names = list(run.metrics.series)
         options = {name: value for name, value in data.items() if name != "series_preferences"}
         chosen = data.get("series_preferences", [])
         shown = [name for name, choice in zip(names, chosen, strict=False) if choice == 1]
@@ -141,14 +149,14 @@ def _chosen(edit: str) -> tuple[Read, Write]:
 
 
 def _shown_first(names: list[str], part: str) -> list[str]:
-    """What a chart shows until a user chooses: the losses, or what the further chart is for."""
+    """Choose for a chart, until a user does: the losses, or what the further chart is for."""
     if part == "":
         return [name for name in names if name.startswith("loss.")] or names[:1]
     return [name for name in names if part in CHARTS and name.startswith(CHARTS[part][1])]
 
 
 def _chart_ids(run: FollowedRun) -> list[str]:
-    names = list(run.metrics.read())
+    names = list(run.metrics.series)
     return run.edits.get("charts", [part for part in CHARTS if _shown_first(names, part)])
 
 
@@ -193,10 +201,11 @@ def _edited(model: str) -> tuple[Read, Write]:
     return read, write
 
 
-def console_pages(run: FollowedRun) -> list[str]:
-    """What the run printed, in pages of whole lines, with HTML's characters escaped: the page takes them for HTML."""
+@lru_cache(maxsize=8)
+def console_pages(text: str) -> list[str]:
+    """Cut what a run printed into pages of whole lines, with HTML's characters escaped: the page takes it for HTML."""
     pages = [""]
-    for line in run.console().splitlines(keepends=True):
+    for line in text.splitlines(keepends=True):
         if len(pages[-1]) > PAGE:
             pages.append("")
         pages[-1] += html.escape(line, quote=False)
@@ -204,7 +213,7 @@ def console_pages(run: FollowedRun) -> list[str]:
 
 
 def _console(run: FollowedRun, part: str) -> Data:
-    pages = [Key(f"LogPageModel:{run.uuid}.{number}") for number in range(len(console_pages(run)))]
+    pages = [Key(f"LogPageModel:{run.uuid}.{number}") for number in range(len(console_pages(run.console)))]
     return {"log_pages": pages, "wrap_logs": run.edits.get("wrap_logs", True)}
 
 
@@ -213,7 +222,7 @@ def _write_console(run: FollowedRun, part: str, data: Data) -> None:
 
 
 def _console_page(run: FollowedRun, part: str) -> Data:
-    return {"logs": console_pages(run)[int(part)]}
+    return {"logs": console_pages(run.console)[int(part)]}
 
 
 def _session(run: FollowedRun, part: str) -> Data | None:
@@ -228,7 +237,7 @@ def _session(run: FollowedRun, part: str) -> Data | None:
 
 
 def _keep_nothing(run: FollowedRun, part: str, data: Data) -> None:
-    """What is read from the folder needs no saving."""
+    """Save nothing: it is read from the folder."""
 
 
 MODELS: dict[str, tuple[Read, Write]] = {

@@ -1,7 +1,8 @@
-"""The process that `dashboard` starts."""
+"""Starts the server that the command `dashboard` asks for, and ends it."""
 
 import asyncio
 import contextlib
+import logging
 import secrets
 import socket
 import sqlite3
@@ -18,6 +19,8 @@ from convmixer.dashboard.guard import MAX_HEADERS, Guard, is_loopback
 from convmixer.errors import UserError
 
 DATABASE = "dashboard.sqlite"
+
+log = logging.getLogger("convmixer")
 
 
 def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
@@ -76,18 +79,26 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _write_address(logs: Path, url: str) -> None:
+    try:
+        address.write_address(logs, url)
+    except OSError as error:  # a full disk, say: pages are shown all the same
+        log.warning("%s: %s: runs will not print the address of their page", logs, error.strerror)
+
+
 def _run(
     logs: Path, static: dict[str, bytes], sock: socket.socket, url: str, token: str | None, open_browser: bool
 ) -> None:
     import uvicorn
 
     from convmixer.dashboard import app
+    from convmixer.dashboard.connections import AT_ONCE, ImpatientProtocol
     from convmixer.dashboard.follower import Follower
     from convmixer.dashboard.storage import Store
 
     try:
         store = Store(logs / DATABASE)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise UserError(f"{logs / DATABASE}: {error}") from None
     follower = Follower(logs, store)
 
@@ -95,7 +106,7 @@ def _run(
     async def lifespan(_: object) -> AsyncIterator[None]:
         follower.look()
         following = asyncio.create_task(follower.follow())
-        address.write_address(logs, url)
+        _write_address(logs, url)
         shown = url if token is None else f"{url}/?token={token}"
         print(f"dashboard  {shown}  (runs of {logs}; Ctrl-C ends it)", flush=True)
         if open_browser:  # aside: a browser in the terminal returns when it is left
@@ -103,13 +114,15 @@ def _run(
         try:
             yield
         finally:
-            address.remove_address(logs)
+            follower.stopped.set()
             following.cancel()
+            address.remove_address(logs)
 
     guarded = Guard(app.build(follower, store, static, lifespan), token)
     config = uvicorn.Config(
         guarded,
-        http="h11",
+        http=ImpatientProtocol,
+        backlog=AT_ONCE,
         h11_max_incomplete_event_size=MAX_HEADERS,
         ws="none",
         lifespan="on",

@@ -1,8 +1,10 @@
-"""One SQLite file in MongoDB's place. It is an index: everything in it can be read from the run folders again."""
+"""Stands in for MongoDB with one SQLite file. It is an index: all in it can be read from the run folders again."""
 
 import json
+import logging
 import sqlite3
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from labml_db import Key
@@ -12,15 +14,23 @@ from labml_db.index_driver import IndexDbDriver
 _SCHEMA = "CREATE TABLE IF NOT EXISTS entries (kind TEXT, key TEXT, data TEXT, PRIMARY KEY (kind, key)) WITHOUT ROWID"
 
 
+log = logging.getLogger("convmixer")
+
+
 class Store:
-    """JSON values by kind and key; each change is a transaction."""
+    """JSON values by kind and key; each change is a transaction. Threads may share it.
+
+    Where the disk is full or read-only, the index is kept in memory: reading runs needs no disk to write to.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._lock = Lock()
         try:
             self._connection = _open(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # locked or not writable; the file itself may be sound
+        except sqlite3.OperationalError as error:
+            log.warning("%s: %s: the dashboard's index is kept in memory", path, error)
+            self._connection = _open(":memory:")
+        except sqlite3.DatabaseError:  # damaged
             for file in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")):
                 file.unlink(missing_ok=True)
             self._connection = _open(path)
@@ -30,32 +40,41 @@ class Store:
         self._connection.close()
 
     def get(self, kind: str, key: str) -> Any:
-        """The value, or None."""
-        row = self._connection.execute("SELECT data FROM entries WHERE kind = ? AND key = ?", (kind, key)).fetchone()
-        return row and json.loads(row[0], object_hook=_decode)
+        """Return the value, or None."""
+        rows = self._execute("SELECT data FROM entries WHERE kind = ? AND key = ?", kind, key)
+        return json.loads(rows[0][0], object_hook=_decode) if rows else None
 
     def set(self, kind: str, key: str, value: Any) -> None:
-        """Keep a value."""
-        data = json.dumps(value, default=_encode)
-        self._connection.execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", (kind, key, data))
+        """Keep a value. Nothing is written where it is kept already: labml-app sets some at each view of a page."""
+        data = json.dumps(value, default=_encode, sort_keys=True)
+        if self._execute("SELECT data FROM entries WHERE kind = ? AND key = ?", kind, key) != [(data,)]:
+            self._execute("INSERT OR REPLACE INTO entries VALUES (?, ?, ?)", kind, key, data)
 
     def delete(self, kind: str, key: str) -> None:
         """Forget a value."""
-        self._connection.execute("DELETE FROM entries WHERE kind = ? AND key = ?", (kind, key))
+        self._execute("DELETE FROM entries WHERE kind = ? AND key = ?", kind, key)
 
     def keys(self, kind: str) -> list[str]:
-        """All keys of a kind."""
-        return [key for (key,) in self._connection.execute("SELECT key FROM entries WHERE kind = ?", (kind,))]
+        """Return all keys of a kind."""
+        return [key for (key,) in self._execute("SELECT key FROM entries WHERE kind = ?", kind)]
+
+    def _execute(self, statement: str, *values: str) -> list[tuple]:
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    connection.execute(_SCHEMA)
-    if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+def _open(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(_SCHEMA)
+        connection.execute("INSERT OR REPLACE INTO entries VALUES ('', 'opened', 'true')")  # can it be written?
+        if connection.execute("PRAGMA quick_check").fetchone() != ("ok",):
+            raise sqlite3.DatabaseError(f"{path} is damaged")
+    except sqlite3.Error:
         connection.close()
-        raise sqlite3.DatabaseError(f"{path} is damaged")
+        raise
     return connection
 
 

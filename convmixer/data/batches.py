@@ -65,7 +65,7 @@ class Batches:
 
     @property
     def pixels(self) -> int:
-        """Of an image."""
+        """The number of pixels of an image."""
         return self.split.stored[0, ..., 0].numel()
 
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
@@ -91,7 +91,7 @@ class Batches:
         return min(self.batch_size, self.n_images - number * self.batch_size)
 
     def _places(self, number: int) -> Tensor:
-        """Where in the epoch's order the images to make for a batch are."""
+        """Return the places, in the epoch's order, of the images to make for a batch."""
         start = number * self.batch_size
         parts = [torch.arange(start + p.start, start + p.stop) for p in self.parts(self.length(number))]
         return torch.cat(parts)

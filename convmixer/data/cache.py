@@ -23,6 +23,7 @@ from torch import Tensor
 
 from convmixer.data import cache_file
 from convmixer.data.splits import Dataset, Split, channel_statistics, measured
+from convmixer.files.atomic import cut
 
 FORMAT = 1
 HOUR = 3600.0
@@ -117,7 +118,7 @@ def decoded(
 
 
 def into(images: NDArray[np.uint8]) -> Put:
-    """What puts images into an array in memory."""
+    """Return a function that puts images into an array in memory."""
 
     def put(first: int, some: NDArray[np.uint8]) -> None:
         images[first : first + len(some)] = some
@@ -126,7 +127,7 @@ def into(images: NDArray[np.uint8]) -> Put:
 
 
 def _path(folder: Path, name: str, fingerprint: str) -> Path:
-    return folder / f"{name[:100]}-{fingerprint}.safetensors"
+    return folder / f"{cut(name, 100)}-{fingerprint}.safetensors"
 
 
 def _tidy(path: Path, source: str) -> None:
@@ -135,7 +136,7 @@ def _tidy(path: Path, source: str) -> None:
         if other != path and _source(other) == source:
             log.info("%s has changed: its old cache %s is removed", source, other.name)
             _remove(other)
-    for leftover in path.parent.glob("*.safetensors.*.tmp"):
+    for leftover in path.parent.glob(".*.safetensors.*"):
         if time.time() - leftover.stat().st_mtime > HOUR:
             _remove(leftover)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convmixer.data.splits import Dataset, Split
+from convmixer.files.atomic import aside_name
 
 SPLITS = ("train", "test")
 PIECE = 2**22  # bytes in memory at once
@@ -58,7 +59,7 @@ def read(path: Path) -> Dataset:
 
 
 def read_source(path: Path) -> str:
-    """What the file was made from. Raises as `read`."""
+    """Read the description of what the file was made from. Raises as `read`."""
     with open(path, "rb") as file:
         header, _ = _read_header(file)
     return json.loads(header["__metadata__"]["about"])["source"]
@@ -76,7 +77,7 @@ class Draft:
         self._header = _layout(labels, shape)
         room = len(_header_bytes(self._header, self._about, "")) + STATISTICS
         self._start = 8 + -(-room // 8) * 8  # safetensors wants its tensors aligned
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 (closed by `close`)
+        self._file = open(path, "x+b", buffering=0)  # noqa: SIM115 (closed by `close`)
         self._place = threading.Lock()  # Windows can't write at an offset without moving to it
         size = self._start + max(entry["data_offsets"][1] for entry in self._header.values())
         if hasattr(os, "posix_fallocate"):
@@ -90,7 +91,7 @@ class Draft:
         self._write(self._offset(f"{split}.images") + first * image_bytes, images)
 
     def images(self, split: str) -> Tensor:
-        """What was put: mapped, uint8 `[n, height, width, channels]`."""
+        """Return the images that were put, mapped from the file: uint8 `[n, height, width, channels]`."""
         whole = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
         return _mapped(whole, self._header[f"{split}.images"], self._start)
 
@@ -129,7 +130,7 @@ def written(
     Raises:
         OSError: it can't be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = aside_name(path)
     try:
         draft = Draft(temporary, about, labels, shape)
         try:

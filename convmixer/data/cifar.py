@@ -16,9 +16,9 @@ from filelock import FileLock, Timeout
 from convmixer.data import cache, cifar_files
 from convmixer.data.cifar_published import CIFAR10, CIFAR100, NPM_PACKAGE, Published, Source
 from convmixer.data.splits import Dataset
-from convmixer.errors import UserError
+from convmixer.errors import Unavailable, UserError
 from convmixer.files import npm
-from convmixer.files.download import LEAST_RATE, TooSlow, Unavailable, download
+from convmixer.files.download import LEAST_RATE, TooSlow, download
 from convmixer.files.tarballs import Damaged
 
 CifarName = Literal["cifar10", "cifar100"]
@@ -79,12 +79,12 @@ def find(name: CifarName, folder: Path, may_download: bool = True) -> Dataset:
 
 
 def unavailable(name: CifarName, folder: Path, why: Unavailable) -> UserError:
-    """What no source has, and the remedies, in one line."""
+    """Make the one-line error for a data set that no source has, with the remedies."""
     return UserError(f"{PUBLISHED[name].title} is not available: {why}; {', or '.join(remedies(name, folder))}")
 
 
 def remedies(name: CifarName, folder: Path) -> tuple[str, str, str]:
-    """What a user can do who has no source."""
+    """Return three things that a user can do where no source has the data set."""
     archives = " or ".join(PUBLISHED[name].archives.values())
     return (
         f"put {archives} into {os.path.abspath(folder.expanduser())}",
@@ -94,7 +94,7 @@ def remedies(name: CifarName, folder: Path) -> tuple[str, str, str]:
 
 
 def _fingerprint(published: Published) -> str:
-    """Of the published data themselves: every source makes the same cache."""
+    """Compute the cache's fingerprint from the published data: every source makes the same cache."""
     return cache.fingerprint(published.name, [batch[:] for batch in published.batches], published.python_md5)
 
 
@@ -176,7 +176,7 @@ def _from(source: Source, published: Published, folder: Path, least_rate: float)
 
 
 def _part(source: Source, published: Published, folder: Path) -> Path:
-    """What has come of a download: under a name that no user gives, as it is removed."""
+    """Return the path of a partial download: a name that no user gives, as it is removed."""
     return folder / f"{published.archives[source.version]}.part"
 
 

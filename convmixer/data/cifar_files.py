@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def places(published: Published, folder: Path) -> Iterator[Place]:
-    """Where in `folder` the data set lies: extracted, in `folder` itself or below it, then archives."""
+    """List the places in `folder` where the data set lies: extracted, in `folder` itself or below it, then archives."""
     for version, name in published.folders.items():
         first = VERSIONS[version].files(published)[0]
         for place in (folder / name, folder):

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Source(NamedTuple):
-    """Where an archive is downloaded.
+    """A server that has an archive of the data set.
 
     Attributes:
         version: which one it holds.
@@ -74,7 +74,7 @@ class Published:
 
     @property
     def bytes(self) -> int:
-        """Of all images, and so of the cache."""
+        """The size of all images, and so of the cache."""
         return sum(batch.n for batch in self.batches) * 3072
 
 

@@ -1,4 +1,4 @@
-"""Where images come from: CIFAR as published, any image tree, or drawn shapes.
+"""Loads a data set: CIFAR as published, any image tree, or drawn shapes.
 
 Whatever the source, it ends as a `Dataset`: uint8 tensors in memory.
 """
@@ -12,7 +12,7 @@ from convmixer.data.images import image_folder
 from convmixer.data.shapes import shapes
 from convmixer.data.splits import Dataset, Split, split_validation
 from convmixer.data.trees import is_tree
-from convmixer.files.download import Unavailable
+from convmixer.errors import Unavailable
 
 __all__ = ["Dataset", "Split", "auto", "cifar", "dataset_of_auto", "image_folder", "shapes", "split_validation"]
 

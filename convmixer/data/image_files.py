@@ -89,7 +89,7 @@ def ready_for_threads() -> Iterator[None]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Of `TURNS`, from EXIF data wherever they are, or XMP; 1, as stored, where there are none that can be read."""
+    """Return the orientation, a key of `TURNS`, from EXIF data or XMP; 1, as stored, if neither can be read."""
     try:
         orientation = image.getexif().get(ORIENTATION, 1)
     except Exception:  # what cameras and editors write there is often wrong, and viewers don't mind

@@ -1,4 +1,4 @@
-"""What every data set is: two splits of uint8 images with their labels, in memory or mapped from a file."""
+"""Data sets: two splits of uint8 images with their labels, in memory or mapped from a file."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class Split:
 
     @property
     def bytes(self) -> int:
-        """What its images take in memory."""
+        """The size of its images in memory."""
         return len(self.labels) * self.stored[0].numel()
 
     def __repr__(self) -> str:

@@ -143,7 +143,7 @@ class Folder:
             if is_image(entry.name, self.passed_over):
                 status = os.stat(entry.path)  # on Windows the entry's own has no inode
                 if not stat.S_ISREG(status.st_mode):
-                    raise UserError(f"{entry.path} is no ordinary file")
+                    raise UserError(f"{entry.path} is not an ordinary file")
                 # Files of equal sizes and times can change places, as when labels are corrected: inodes go with them.
                 images[entry.name] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         return images

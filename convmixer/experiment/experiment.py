@@ -1,4 +1,4 @@
-"""An experiment as it is trained: every part built, and what was found out on the way."""
+"""An experiment with all its parts built, ready to train."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from convmixer.training.trainer import Trainer
 
 @dataclass
 class Experiment:
-    """All that a training is made of; `convmixer.configs.building.build` makes it from configs.
+    """All parts of a training; `convmixer.configs.building.build` makes it from configs.
 
     Attributes:
         values: the value of every key: plain values and names of options.
-        given: those of them that the user gave.
+        given: the values that the user gave.
         dataset: the images and the names of their classes.
         train_split: the images that are trained on.
-        valid_split: the images that are held out of them; may be empty.
+        valid_split: the images that are held out for validation; may be empty.
         model: the network, on the training device.
-        trainer: the training loop over all of these.
+        trainer: the training loop.
         workers: the processes that train together.
         kernels: the path that the layers take.
         residence: where the images are kept while they are trained on.
         batches: makes batches of a split, in its order and not augmented.
-        initial_weights: one line about the weights that training begins from, where some were loaded.
+        initial_weights: one line about the weights that training begins from; None if none were loaded.
     """
 
     values: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Experiment:
     initial_weights: str | None = None
 
     def describe_data(self) -> dict[str, Any]:
-        """The facts about the training images that a resumed run must find again; checkpoints hold them."""
+        """Describe the training images for checkpoints: a resumed run must train on the same ones."""
         return {
             "name": self.dataset.name,
             "classes": list(self.dataset.classes),

@@ -1,4 +1,4 @@
-"""A training that ends early: one line that says why, and how to resume it."""
+"""Turns the end of a training that stops early into one line: the reason, and how to resume."""
 
 import errno
 import signal
@@ -18,25 +18,30 @@ from convmixer.training.trainer import Trainer
 def in_one_line(
     trainer: Trainer, stop: StopRequest, how_to_resume: Callable[[Exception | None], str]
 ) -> Iterator[None]:
-    """Turn whatever ends a training early into an error of one line that says why, and how to resume."""
+    """Turn an exception that ends a training into an error of one line: the reason, and how to resume.
+
+    Raises:
+        Interrupted: a signal stopped the training.
+        TrainingFault: something else did that is no mistake in the code.
+    """
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"stopped; {how_to_resume(None)}", stop.signal or signal.SIGINT) from None
+        raise Interrupted(how_to_resume(None), stop.signal or signal.SIGINT) from None
     except Exception as error:
         reason = _reason(error, trainer)
         if reason is None:
-            raise  # a mistake in code, the user's own layer perhaps: its traceback says where
+            raise  # a mistake in code, perhaps in the user's own layer: the traceback shows where
         raise TrainingFault(f"{reason}; {how_to_resume(error)}") from error
 
 
 def _reason(error: Exception, trainer: Trainer) -> str | None:
-    """The cause in one line, where it is one that right programs can meet; else None."""
+    """Return the cause in one line; None if it is a mistake in the code."""
     text = one_line(error, 300)
     if memory.is_out_of_memory(error):
         return memory.advice(trainer, error)
     if is_loss_of_a_worker(error):
-        return "another worker ended, or did not answer"
+        return "another worker ended or did not answer"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full ({error.filename or project_folder()})"
     if isinstance(error, OSError) and error.strerror and error.filename:

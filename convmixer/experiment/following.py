@@ -1,11 +1,11 @@
-"""Training along with the first worker, which decides, records and tests."""
+"""Trains in a worker that records nothing: the first worker decides, records and tests."""
 
 from typing import Any
 
 from convmixer.experiment import rewinding
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.failures import in_one_line
-from convmixer.project import script
+from convmixer.project import command
 from convmixer.training.distributed import torchrun
 from convmixer.training.distributed.workers import Workers
 from convmixer.training.divergence import Diverged
@@ -14,19 +14,19 @@ from convmixer.training.trainer import Trainer
 
 
 def follow(experiment: Experiment) -> None:
-    """Train along with the first worker, from where it begins.
+    """Train together with the first worker, from the state that it sends.
 
     Raises:
-        TrainingFault: training could not go on.
-        Interrupted: a signal stopped it.
+        TrainingFault: training could not continue.
+        Interrupted: a signal stopped the training.
     """
     trainer, workers = experiment.trainer, experiment.workers
     stop = StopRequest(is_patient=True)
     uuid, state = workers.broadcast(None)
 
     def how_to_resume(error: Exception | None) -> str:
-        command = f"{torchrun.launcher()} {script().name} resume {uuid}"
-        return f"go on from the last checkpoint, where there is one, with: {command}"
+        resume = f"{command(torchrun.launcher())} resume {uuid}"
+        return f"resume from the last checkpoint, if there is one, with: {resume}"
 
     with in_one_line(trainer, stop, how_to_resume), stop:
         if state:
@@ -36,7 +36,7 @@ def follow(experiment: Experiment) -> None:
 
 
 class _Follower:
-    """Observes the trainer of a worker that records nothing."""
+    """An observer of the trainer that records nothing."""
 
     def __init__(self, workers: Workers, stop: StopRequest) -> None:
         self.workers = workers

@@ -1,10 +1,11 @@
-"""Overfits one batch: the first thing to try when a network does not learn."""
+"""Overfits one batch: the first check when a network does not learn."""
 
 import math
 from dataclasses import replace
 
 from torch import nn
 
+from convmixer.console import counted
 from convmixer.data.splits import Split
 from convmixer.errors import TrainingFault
 from convmixer.experiment.experiment import Experiment
@@ -13,10 +14,10 @@ STEPS = 300
 
 
 def overfit(experiment: Experiment) -> None:
-    """Train on one batch, not augmented, until all its labels are learned.
+    """Train on one batch, not augmented, until all its labels are predicted correctly.
 
     Raises:
-        TrainingFault: they are not after `STEPS` updates; the message says what was seen.
+        TrainingFault: some are still wrong after `STEPS` updates; the message says what was observed.
     """
     if experiment.initial_weights:
         print(f"begins  {experiment.initial_weights}")
@@ -25,7 +26,7 @@ def overfit(experiment: Experiment) -> None:
     n = len(first)
     batches = experiment.batches(Split(split.pick(first), split.labels[first]))
     batches.batch_size = n
-    # Whatever keeps a network from learning images by heart is left out.
+    # Without regularization, which keeps a network from learning images by heart.
     plain = {"label_smoothing": 0.0, "stochastic_depth": None, "average": None}
     trainer = replace(usual, train=batches, valid=None, total_steps=STEPS, **plain)
     experiment.model.train()
@@ -41,7 +42,7 @@ def overfit(experiment: Experiment) -> None:
             )
         if correct == count:
             print(
-                f"ok: one batch of {n} images is learned after {trainer.step} updates "
+                f"ok: one batch of {counted(n, 'image')} is learned after {counted(trainer.step, 'update')} "
                 f"(loss {losses[0]:.3f} to {losses[-1]:.3f})"
             )
             return
@@ -55,11 +56,11 @@ def _where(losses: list[float]) -> str:
 def _diagnosis(model: nn.Module, losses: list[float], accuracy: float) -> str:
     still = [n for n, p in model.named_parameters() if p.requires_grad and _is_without_gradient(p)]
     if still:
-        return f"no gradient reaches {', '.join(still[:3])}: is it used in forward()?"
+        return f"no gradient reaches {', '.join(still[:3])}: check that forward() uses it"
     seen = f"{_where(losses)} {accuracy:.1%} of the batch is right, loss {losses[0]:.3f} to {losses[-1]:.3f}"
     if losses[-1] > 0.95 * losses[0]:
-        return f"{seen}: it does not fall; try another optimizer.learning_rate or look at the layer"
-    return f"{seen}: it falls too slowly; try a larger optimizer.learning_rate or a wider network"
+        return f"{seen}: the loss does not fall; try another optimizer.learning_rate or look at the layer"
+    return f"{seen}: the loss falls too slowly; try a larger optimizer.learning_rate or a wider network"
 
 
 def _is_without_gradient(parameter: nn.Parameter) -> bool:

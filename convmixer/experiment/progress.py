@@ -1,19 +1,18 @@
-"""What is seen while a run trains: a bar on a terminal, one plain line an epoch elsewhere."""
+"""Shows the progress of a training: a bar on a terminal, and an estimate of the training time."""
 
 import sys
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from convmixer.console import duration
+from convmixer.console import Console, duration
 
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
 LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for
 
 
 class ProgressBar:
-    """A bar on a terminal; nothing where output is piped, or with `shown=False`."""
+    """A progress bar on a terminal. Nothing is shown if the output is piped, or with `shown=False`."""
 
     def __init__(self, total_steps: int, done: int, shown: bool) -> None:
         self._shown = shown and sys.stdout.isatty()
@@ -36,18 +35,18 @@ class ProgressBar:
         self._bar.stop()
 
     def update(self, step: int) -> None:
-        """After each update."""
+        """Move the bar to update number `step`."""
         if self._shown:
             self._bar.update(self._task, completed=step)
 
     def describe(self, text: str) -> None:
-        """Words before the bar."""
+        """Set the text before the bar."""
         if self._shown:
             self._bar.update(self._task, description=text)
 
 
 class Estimate:
-    """How long the updates that remain will take, from the first ones after a warm-up.
+    """An estimate of the training time, measured on a few updates after a warm-up.
 
     Args:
         may_be_shorter: it is a new run, which could be given `minutes` instead.
@@ -61,7 +60,7 @@ class Estimate:
         self._started = 0.0
 
     def after(self, step: int) -> str | None:
-        """The estimate in words, once, when there is one."""
+        """Return the estimate in words after the last measured update; None after all other updates."""
         if step == self._first:
             self._started = time.perf_counter()
         if step != self._measured:

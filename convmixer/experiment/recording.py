@@ -1,6 +1,8 @@
-"""A run while it trains: metrics are recorded, checkpoints are saved, and progress is shown."""
+"""Trains a run: records its metrics, saves its checkpoints and shows its progress."""
 
 from typing import Any
+
+import torch
 
 from convmixer.experiment import messages, rewinding
 from convmixer.experiment.experiment import Experiment
@@ -17,10 +19,10 @@ from convmixer.training.trainer import Trainer
 
 
 class RecordedTraining:
-    """Trains one run and observes its trainer: hands metrics to the recorder, and keeps checkpoints.
+    """The training of one run. It observes the trainer, passes metrics to the recorder and saves checkpoints.
 
     Args:
-        checkpoint: the one that the run is resumed from.
+        checkpoint: the checkpoint that the run is resumed from; empty for a new run.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class RecordedTraining:
         self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, checkpoint.state)
 
     def start(self) -> None:
-        """Begin the run, or resume it where its checkpoint is."""
+        """Begin the run, or resume it from its checkpoint."""
         state = self.resumed_from.state
         self.experiment.workers.broadcast((self.run.uuid, state))
         if state:
@@ -52,24 +54,30 @@ class RecordedTraining:
             self.recorder.say(self.resumed_from.note)
         if state:
             self._compare_kernels(state.get("kernels", "torch"))
-            state.clear()  # as large as all that the trainer holds
+            self._compare_threads(state.get("threads"))
+            state.clear()  # frees memory: it is as large as the trainer
         elif self.experiment.values["on_nan"] == "rewind":
-            self._save_last()  # to have something to go back to in the first epoch
+            self._save_last()  # so that the first epoch, too, can go back to a checkpoint
         if self.experiment.values["tracking.app_url"]:
             app_writer.follow(self.run, self.experiment.values["tracking.app_url"])
 
     def _forget_missing_best(self, state: dict[str, Any]) -> None:
-        """Let the next epoch's end save `best` anew, where the one of `state` is not there any more."""
+        """Save `best` at the end of the next epoch if the file of the best epoch before `state` is missing."""
         if not self.checkpoints.has_best_of(state):
             self.trainer.best_accuracy = -1.0
 
     def _compare_kernels(self, then: str) -> None:
         now = self.experiment.kernels.name
         if now != then:
-            self.recorder.say(f"kernels were {then} before, now {now}: bits may differ from an unbroken run's")
+            self.recorder.say(f"kernels were {then} before, now {now}: results may differ in the last bits")
+
+    def _compare_threads(self, then: int | None) -> None:
+        now = _threads(self.trainer.device)
+        if then not in (None, now):
+            self.recorder.say(f"threads were {then} before, now {now}: bits may differ from an unbroken run's")
 
     def fit(self) -> None:
-        """Train what is left."""
+        """Train the remaining updates."""
         shown = not self.recorder.quiet
         total = self.trainer.total_steps
         is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
@@ -81,8 +89,8 @@ class RecordedTraining:
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
         rewinds = self.trainer.rewinds
         self.recorder.say(
-            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} of the learning rate "
-            f"(time {rewinds} of at most {MOST_REWINDS})"
+            f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} times the learning rate "
+            f"({rewinds} of at most {MOST_REWINDS} times)"
         )
         self._forget_missing_best(state)
         self._save_last()
@@ -125,4 +133,10 @@ class RecordedTraining:
     def _state(self) -> dict[str, Any]:
         state = self.trainer.state_dict()
         state |= {"data": self.experiment.describe_data(), "total_steps": self.trainer.total_steps}
-        return state | {"kernels": self.experiment.kernels.name, "batch_size": self.trainer.train.batch_size}
+        state |= {"kernels": self.experiment.kernels.name, "threads": _threads(self.trainer.device)}
+        return state | {"batch_size": self.trainer.train.batch_size, "log_bytes": self.recorder.sync()}
+
+
+def _threads(device: torch.device) -> int | None:
+    """Return the number of threads that sums are split over, which decides their last bits; None on a GPU."""
+    return torch.get_num_threads() if device.type == "cpu" else None

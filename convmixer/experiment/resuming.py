@@ -1,10 +1,12 @@
-"""The checkpoint that a run is resumed from: found and checked before anything of the run is touched."""
+"""Finds and checks the checkpoint that a run is resumed from, before the run's files are changed."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from convmixer.errors import UserError
 from convmixer.experiment.experiment import Experiment
+from convmixer.tracking.recorder import sound_bytes
+from convmixer.tracking.run_folder import LOG
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 
@@ -14,8 +16,8 @@ class Checkpoint:
     """The state that a run is resumed from.
 
     Attributes:
-        state: of the trainer; None where the run has made no checkpoint yet.
-        note: a line that says so where it is not the newest one.
+        state: the trainer's state; None if the run has no checkpoint yet.
+        note: a line that is printed if this is not the newest checkpoint, as that is damaged.
     """
 
     state: dict[str, Any] | None = None
@@ -26,20 +28,48 @@ def find_checkpoint(experiment: Experiment, run: Run) -> Checkpoint:
     """Find the checkpoint that `run` is resumed from.
 
     Raises:
-        UserError: the run has ended, none of its checkpoints is good, or the data are not those it was trained on.
+        UserError: the run has ended, all its checkpoints are damaged, or it was trained on other data.
     """
     check_unended(run)
-    state, note = checkpoints.newest_good(run.checkpoint("last").parent)
+    folder = run.checkpoint("last").parent
+    state, note = checkpoints.newest_good(folder)
     if state:
         _check_same_data(experiment.describe_data(), state["data"])
         _check_same_batch(experiment.trainer.train.batch_size, state.get("batch_size"))
+        lost = _lost_of_log(run, state)
+        if lost:
+            earlier = checkpoints.go_back(folder, lambda state: "log_bytes" in state and not _lost_of_log(run, state))
+            state = earlier or state
+            how = f"going back to update {state['step']}, up to which it is whole" if earlier else "the rest is lost"
+            note = "; ".join(filter(None, (note, f"{lost}: {how}")))
     return Checkpoint(state, note)
 
 
+def _lost_of_log(run: Run, state: dict[str, Any]) -> str:
+    """Say what the log lacks of what was recorded before this checkpoint; nothing where it is whole.
+
+    A checkpoint says how long the log was, and is on the disk after it; the first versions' checkpoints did not.
+    """
+    recorded = state.get("log_bytes", 0)
+    if not isinstance(recorded, int):
+        return ""  # the trainer refuses it
+    whole = sound_bytes(run.folder / LOG, recorded)
+    if whole == recorded:
+        return ""
+    return f"{LOG} is damaged: {whole:,} of {recorded:,} bytes recorded up to update {state['step']} are whole"
+
+
 def check_unended(run: Run) -> None:
-    """Raise a `UserError` for a run that has ended: there is nothing to resume."""
+    """Check that a run has not ended yet.
+
+    Raises:
+        UserError: it has ended, so that there is nothing to resume.
+    """
     if run.summary:
-        raise UserError(f"run {run.uuid[:8]} has ended: `evaluate {run.uuid[:8]}` tests it again")
+        raise UserError(
+            f"run {run.uuid[:8]} has ended, so it can't be resumed: `evaluate {run.uuid[:8]}` tests it again; to train "
+            f"its weights further, `export {run.uuid[:8]} --output FILE.safetensors`, then pretrained=FILE.safetensors"
+        )
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
@@ -52,6 +82,6 @@ def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
 def _check_same_batch(now: int, then: int | None) -> None:
     if then not in (None, now):
         raise UserError(
-            f"command line: an update of this run is {then} images, but would be {now} with this number of workers, "
-            f"as batch_per_worker is true"
+            f"command line: this run was trained with {then} images in each update; with this number of workers and "
+            f"batch_per_worker=true there would be {now}"
         )

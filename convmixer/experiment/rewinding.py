@@ -1,30 +1,31 @@
-"""Training to the end, back to an earlier state where it diverges: with `on_nan=rewind`, at a smaller learning rate."""
+"""Trains to the end. With `on_nan=rewind`, a training that diverges goes back, at a smaller learning rate."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from convmixer.experiment.experiment import Experiment
 from convmixer.training.divergence import Diverged, check_may_rewind
-from convmixer.training.trainer import Observer
+from convmixer.training.observer import Observer
 
 State = dict[str, Any]
 
 
 class RewindObserver(Observer, Protocol):
-    """An observer that is also told when training went back."""
+    """An observer that is also told when the training goes back."""
 
     def rewound(self, problem: Diverged, state: State) -> None:
-        """Training goes on from `state`, as `problem` came up."""
+        """Take note that the training went back to `state` because of `problem`."""
 
 
 def fit(experiment: Experiment, observer: RewindObserver, epoch_end: Callable[[], State | None]) -> None:
-    """Train what is left. Each worker calls this; the first one's checkpoints count.
+    """Train the remaining updates. Each worker calls this; the checkpoints of the first worker are used.
 
     Args:
-        epoch_end: the newest checkpoint of an epoch's end, None where none is good; asked in the first worker alone.
+        epoch_end: returns the newest good checkpoint from the end of an epoch, or None; only called in the first
+            worker.
 
     Raises:
-        Diverged: the loss or a weight became wrong, and the run may not go back, or can't.
+        Diverged: the loss or a weight is not finite or the loss jumped up, and the run can't or may not go back.
     """
     trainer, workers = experiment.trainer, experiment.workers
     while trainer.step < trainer.total_steps:
@@ -35,7 +36,7 @@ def fit(experiment: Experiment, observer: RewindObserver, epoch_end: Callable[[]
             check_may_rewind(problem, experiment.values["on_nan"], rewinds)
             state = workers.broadcast(epoch_end() if workers.is_first else None)
             if state is None:
-                raise Diverged(f"{problem}, and no checkpoint of an epoch's end is whole") from None
+                raise Diverged(f"{problem}, and there is no good checkpoint from the end of an epoch") from None
             trainer.load_state_dict(state)
             trainer.rewinds = rewinds
             observer.rewound(problem, state)

@@ -1,4 +1,4 @@
-"""A run from its built parts to its summary: what `train`, `resume` and labml's `conf.run()` do."""
+"""Runs an experiment from its built parts to its summary, for `train`, `resume` and labml's `conf.run()`."""
 
 import os
 from functools import partial
@@ -15,7 +15,8 @@ from convmixer.experiment.failures import in_one_line
 from convmixer.experiment.recording import RecordedTraining
 from convmixer.experiment.resuming import Checkpoint, find_checkpoint
 from convmixer.experiment.summary import summarise
-from convmixer.project import logs_folder, script
+from convmixer.files.atomic import LONGEST_NAME, cut
+from convmixer.project import command, logs_folder, script
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training.distributed import torchrun
@@ -26,16 +27,16 @@ from convmixer.training.stopping import StopRequest
 def run_recorded(
     experiment: Experiment, labml_configs: BaseConfigs, quiet: bool = False, resumed: Run | None = None
 ) -> dict[str, Any]:
-    """Train, record and test an experiment as a new run, or go on with one. Returns the summary.
+    """Train, record and test an experiment as a new run, or resume a run. Return the summary.
 
     Args:
-        labml_configs: the object that labml writes down as the run's configs.yaml.
-        resumed: the run that is gone on with.
+        labml_configs: the object that labml writes to the run's configs.yaml.
+        resumed: the run to resume; None: a new run.
 
     Raises:
         UserError: the logs folder can't be written, or the run can't be resumed.
-        TrainingFault: training had begun and could not go on.
-        Interrupted: a signal stopped it.
+        TrainingFault: training had begun and could not continue.
+        Interrupted: a signal stopped the training.
     """
     _check_writable(logs_folder())
     recorder = Recorder(resumed.folder, quiet) if resumed else None
@@ -43,7 +44,7 @@ def run_recorded(
     values = experiment.values
     labml_experiment.create(
         uuid=resumed.uuid if resumed else None,
-        name=resumed.info["name"] if resumed else values["name"] or f"{experiment.dataset.name}-{values['recipe']}",
+        name=resumed.info["name"] if resumed else values["name"] or _name(experiment),
         comment=values["comment"] or "",
         python_file=str(script()),
         tags=set(resumed.info["tags"]) if resumed else _tags(experiment),
@@ -65,7 +66,7 @@ def train_and_test(
     recorder: Recorder | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> dict[str, Any]:
-    """Train, test and summarise within a started labml experiment. Returns the summary."""
+    """Train, test and summarise within a started labml experiment. Return the summary."""
     run = Run(Path(experiment_singleton().run.run_path))
     recorder = recorder or Recorder(run.folder, quiet)
     training = RecordedTraining(experiment, run, recorder, stop, checkpoint or Checkpoint())
@@ -75,8 +76,14 @@ def train_and_test(
     return summarise(experiment, run, recorder)
 
 
+def _name(experiment: Experiment) -> str:
+    """The data and the recipe."""
+    recipe = f"-{experiment.values['recipe']}"
+    return cut(experiment.dataset.name, LONGEST_NAME - len(recipe)) + recipe
+
+
 def _tags(experiment: Experiment) -> set[str]:
-    """The data, the recipe, and the sweep or the torchrun job that the run is a part of."""
+    """Return the run's tags: data, recipe, and the sweep or torchrun job that it belongs to."""
     study = os.environ.get("CONVMIXER_STUDY")
     sweep = {f"sweep:{study}"} if study else set()
     job = {f"job:{torchrun.job()}"} if torchrun.is_launched() else set()  # restarted workers find their run by it
@@ -90,7 +97,7 @@ def _check_writable(folder: Path) -> None:
     except OSError:
         writable = False
     if not writable:
-        raise UserError(f"{folder}: can't be written; experiments_path in .labml.yaml can name another folder")
+        raise UserError(f"{folder}: can't be written; give another folder as experiments_path in .labml.yaml")
 
 
 def _continue_labml_run(resumed: Run) -> None:
@@ -101,11 +108,11 @@ def _continue_labml_run(resumed: Run) -> None:
 
 def _how_to_resume(on_nan: str, error: Exception | None) -> str:
     folder = Path(experiment_singleton().run.run_path)
-    resume = f"{torchrun.launcher()} {script().name} resume {folder.name}"
+    resume = f"{command(torchrun.launcher())} resume {folder.name}"
     if isinstance(error, Diverged):
         if on_nan == "rewind":
-            return "begin anew with a smaller optimizer.learning_rate"
+            return "train a new run with a smaller optimizer.learning_rate"
         return f"go back and halve the learning rate with: {resume} on_nan=rewind"
     if Run(folder).checkpoint("last").exists():
-        return f"go on from the last checkpoint with: {resume}"
-    return f"no checkpoint was made yet (run {folder.name})"
+        return f"resume from the last checkpoint with: {resume}"
+    return f"no checkpoint was saved yet; start this run from the beginning with: {resume}"

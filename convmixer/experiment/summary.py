@@ -1,4 +1,4 @@
-"""The end of a run: its final weights tested, and `summary.json`."""
+"""Ends a run: tests its final weights and writes `summary.json`."""
 
 import time
 from typing import Any
@@ -13,7 +13,7 @@ from convmixer.training.hardware import describe_device, versions
 
 
 def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str, Any]:
-    """Test the final weights, once, and write and show how the run ended."""
+    """Test the final weights once, write `summary.json`, print the results and return them."""
     trainer, dataset = experiment.trainer, experiment.dataset
     weights, state = _final_state(experiment, run, recorder)
     experiment.model.load_state_dict(state["model"])
@@ -48,16 +48,16 @@ def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str,
         "git": {"commit": run.info["commit"], "dirty": run.info["is_dirty"]},
     }
     messages.save_curves(run)
-    recorder.summary(summary)  # after all else: a run that has one has ended
+    recorder.summary(summary)  # last, as a run with a summary counts as ended
     for line in messages.result(summary, run):
         recorder.say(line)
     return summary
 
 
 def _final_state(experiment: Experiment, run: Run, recorder: Recorder) -> tuple[str, dict[str, Any]]:
-    """The checkpoint that is tested, by its name: `final_weights`; without a validation split `best` is `last`.
+    """Return the name and state of the checkpoint to test: `final_weights`, or `last` without a validation split.
 
-    One damaged since it was made must not be the end of the run.
+    If `best` is damaged, `last` is tested, so that the run can end.
     """
     name = experiment.values["final_weights"] if experiment.values["data.validation"] else "last"
     try:
@@ -65,5 +65,5 @@ def _final_state(experiment: Experiment, run: Run, recorder: Recorder) -> tuple[
     except checkpoints.Damaged as damage:
         if name == "last":
             raise
-        recorder.say(f"{damage}: the last weights are tested in its place")
+        recorder.say(f"{damage}: testing the last weights instead")
         return "last", checkpoints.load(run.checkpoint("last"))

@@ -1,1 +1,1 @@
-"""Files that come whole or not at all, files that strangers wrote, and files that are downloaded."""
+"""Downloads files, writes them completely or not at all, and reads files from untrusted sources safely."""

@@ -24,22 +24,20 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from convmixer.errors import Unavailable
+
 PATIENCE = 8.0  # seconds to begin an answer, to send more of it, and over which the rate is measured
 LEAST_RATE = 100_000  # bytes per second: a server that sends less is slow
 PAUSES = (0.5, 1.0)  # seconds before each further try: servers refuse a connection now and then
 PIECE = 2**18  # bytes
 
 
-class Unavailable(Exception):
-    """A file is not available from a source; the text says why."""
-
-
 class TooSlow(Unavailable):
-    """A server sends the file, but slowly."""
+    """The error if a server sends the file too slowly."""
 
 
 def download(url: str, path: Path, size: int, digest: str, least_rate: float = 0.0) -> None:
-    """Bring the file at `url` to `path` and check it; what an earlier call left there is resumed.
+    """Download the file at `url` to `path` and check it; an earlier, incomplete download is resumed.
 
     A terminal shows a bar with the time left. Proxies are taken from the environment.
 
@@ -65,7 +63,7 @@ def download(url: str, path: Path, size: int, digest: str, least_rate: float = 0
 
 
 def read(url: str, limit: int) -> bytes:
-    """The file at `url`, in memory.
+    """Return the content of the file at `url`.
 
     Raises:
         Unavailable: the server does not send it, or it has more than `limit` bytes.
@@ -97,11 +95,11 @@ class _Transfer:
     least_rate: float
 
     def length(self) -> int:
-        """Bytes that have come."""
+        """Return the number of bytes that were downloaded."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def complete(self) -> None:
-        """Fetch what is missing. A transfer that is cut off is resumed at once, if the server can do that."""
+        """Download the missing bytes. A transfer that is cut off is resumed at once, if the server supports it."""
         if self.length() > self.size:
             self.path.unlink()
         while (start := self.length()) < self.size:
@@ -113,7 +111,7 @@ class _Transfer:
                 raise Unavailable(f"{self.url} was cut off after {length:,} of {self.size:,} bytes")
 
     def _first_byte(self, response: HTTPResponse, start: int) -> int:
-        """Where in the file the answer begins: at `start`, or at 0 if the server can only send all of it."""
+        """Return the position in the file where the answer begins: `start`, or 0 if the server only sends all of it."""
         if response.status == 206:
             part, _, total = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("/")
             if part.partition("-")[0] != str(start):
@@ -135,7 +133,7 @@ class _Transfer:
 
 
 def _pieces(response: HTTPResponse, url: str, least_rate: float) -> Iterator[bytes]:
-    """The body as it comes, until its end or until it is cut off.
+    """Yield the parts of the body as they arrive, until its end or until it is cut off.
 
     Raises:
         TooSlow: it came more slowly than `least_rate`.
@@ -162,7 +160,7 @@ def _pieces(response: HTTPResponse, url: str, least_rate: float) -> Iterator[byt
 
 
 def _opened(url: str, start: int = 0) -> HTTPResponse:
-    """The answer to a request for the file from byte `start` on.
+    """Return the answer to a request for the file from byte `start` on.
 
     Raises:
         Unavailable: there is none, or the server refuses.

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from convmixer.files.download import Unavailable
+from convmixer.errors import Unavailable
 from convmixer.files.tarballs import members
 
 PATIENCE = 15.0  # seconds for npm to say how it is set; it takes one or two on a slow machine
@@ -13,7 +13,7 @@ SWELLING = 20  # times its own size that an archive may have when it is decompre
 
 
 def archive_url(package: str, version: str) -> str:
-    """The address of a package's archive.
+    """Return the address of a package's archive.
 
     Raises:
         Unavailable: no registry is known.

@@ -1,4 +1,4 @@
-"""`torch.save` files that may come from anyone: tensors and plain values, or nothing. No code in them is run."""
+"""Reads `torch.save` files from untrusted sources: only tensors and plain values; no code in them is run."""
 
 import io
 import re
@@ -13,10 +13,10 @@ from convmixer.console import one_line
 
 
 class NotPlain(Exception):
-    """A file is damaged, or holds more than tensors and plain values.
+    """The error for a file that is damaged, or that holds more than tensors and plain values.
 
     Attributes:
-        found: the full name of the class or function that it holds, where it is that.
+        found: the full name of the class or function that was found; None if the file is damaged.
     """
 
     def __init__(self, problem: str) -> None:
@@ -26,7 +26,7 @@ class NotPlain(Exception):
 
 
 class StandIn:
-    """Takes the place of an object of a class that is of no concern: takes what it is made from, and keeps none."""
+    """Takes the place of an object whose class does not matter here, and keeps nothing of it."""
 
     def __new__(cls, *parts: object) -> "StandIn":
         return super().__new__(cls)
@@ -45,7 +45,7 @@ def load_plain(content: bytes, passed_over: Collection[str] = ()) -> Any:
         passed_over: full names of classes whose objects become a `StandIn`; the classes themselves are not imported.
 
     Raises:
-        NotPlain: it could be code, is damaged, or swells when it is read.
+        NotPlain: it could be code, is damaged, or would need more memory than the file is large.
     """
     try:
         _refuse_packed(content)
@@ -59,7 +59,7 @@ def load_plain(content: bytes, passed_over: Collection[str] = ()) -> Any:
 
 
 def _refuse_packed(content: bytes) -> None:
-    """`torch.save` never compresses, so that what is in a file takes no more memory than the file."""
+    """Raise NotPlain for a compressed file, which could be huge in memory; `torch.save` never compresses."""
     if not content.startswith(b"PK"):
         return
     members = zipfile.ZipFile(io.BytesIO(content)).infolist()
@@ -70,7 +70,7 @@ def _refuse_packed(content: bytes) -> None:
 
 
 def holds_its_numbers(tensor: Any) -> bool:
-    """Tell if it is an ordinary tensor; one number can pose as a tensor of any size."""
+    """Return True if a value is an ordinary tensor whose storage holds all its numbers."""
     if not isinstance(tensor, torch.Tensor) or tensor.layout is not torch.strided or tensor.is_meta:
         return False
     return not tensor.is_quantized and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

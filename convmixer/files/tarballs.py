@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 
 class Damaged(Exception):
-    """A file is not what it should be; the text says why."""
+    """The error if a file is damaged or of another kind; the message gives the reason."""
 
 
 def members(file: BinaryIO, wanted: Collection[str], limit: int) -> dict[str, bytes]:

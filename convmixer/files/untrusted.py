@@ -1,6 +1,6 @@
-"""Reads text files that may come from anyone: bounded in size, depth and number of parts, and no code is run.
+"""Reads text files from untrusted sources: size, depth and number of parts are limited, and no code is run.
 
-Whatever is wrong with one is a `UserError` of one line. What is checked where: docs/untrusted-input.md.
+Anything wrong raises a `UserError` of one line. docs/untrusted-input.md lists all checks.
 """
 
 import json
@@ -8,38 +8,62 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
 from convmixer.console import one_line
 from convmixer.errors import UserError
 
-MAX_BYTES = 2**24  # of a file that is read as a whole and is no weights
-DEEPEST = 50  # lists and mappings within each other
-MOST_NODES = 200_000  # of a YAML file, aliases written out
-LARGEST_NUMBER = 1e30  # of what is measured
-LONGEST_NUMBER = 1000  # characters; the time to read one grows with the square of its length
+MAX_BYTES = 2**24  # the largest file that is read, except for weights
+DEEPEST = 50  # levels of nested lists and mappings
+MOST_NODES = 200_000  # values in a YAML file, with each alias counted in full
+LARGEST_NUMBER = 1e30  # of measured values
+LONGEST_NUMBER = 1000  # characters; the time to read a number grows with the square of its length
 
 SAFE_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
-    """The whole of an ordinary file; what could keep a reader waiting for ever, as a FIFO does, is refused.
+    """Read an ordinary file. Other kinds, such as a FIFO that would keep the reader waiting, are refused.
 
     Raises:
-        UserError: there is none, it can't be read, or it has more than `limit` bytes.
+        UserError: the file is missing, is not an ordinary file, can't be read, or has more than `limit` bytes.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UserError(f"{path}: is no ordinary file")
-            if status.st_size > limit:
+        with open_ordinary(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
                 raise UserError(f"{path}: has more than {limit:,} bytes")
-            return file.read(status.st_size)
+            return file.read(size)
     except (OSError, MemoryError) as error:
         raise UserError(f"{path}: can't be read: {getattr(error, 'strerror', None) or 'out of memory'}") from error
+
+
+def read_tail(path: Path, length: int) -> bytes:
+    """Read the last `length` bytes of an ordinary file, however large it is.
+
+    Raises:
+        UserError: it is not an ordinary file.
+        OSError: there is none, or it can't be read.
+    """
+    with open_ordinary(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - length))
+        return file.read(length)
+
+
+def open_ordinary(path: Path) -> BinaryIO:
+    """Open an ordinary file for reading; a FIFO or a device is refused and not waited for.
+
+    Raises:
+        UserError: it is not an ordinary file.
+        OSError: there is none, or it can't be read.
+    """
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 (the caller closes it)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: is not an ordinary file")
+    return file
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -47,23 +71,27 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
-    """What a YAML file holds.
+    """Read a YAML file and return its content.
 
     Raises:
-        UserError: it can't be read, is not YAML, is nested deeply, or swells.
+        UserError: it can't be read, is not YAML, is nested too deep, or has too many parts.
     """
     content = read_bytes(path)
     try:
         text = content.decode()
         _check_yaml(text)
         return yaml.load(text, Loader=loader)
-    except Exception as error:  # yaml's constructors, given nonsense, raise whatever comes up
+    except Exception as error:  # yaml's constructors raise many types for wrong input
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
 def _check_yaml(text: str) -> None:
-    """From its events, which come one by one: the parts that they make, aliases written out, are counted first."""
-    parts = [0]  # of each collection that is open; the outermost is the file
+    """Count the parts of a YAML text from its parser's events, with each alias in full, before they are built.
+
+    Raises:
+        ValueError: it has too many parts, is nested too deep, or has an unknown alias or a very long number.
+    """
+    parts = [0]  # number of parts of each open collection; the outermost is the file
     anchors: list[str | None] = []
     known: dict[str, int] = {}  # anchor -> parts
     for event in yaml.parse(text, Loader=SAFE_LOADER):
@@ -76,7 +104,7 @@ def _check_yaml(text: str) -> None:
             known |= {anchor: size} if anchor else {}
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in known:
-                raise ValueError(f"*{event.anchor} stands for nothing, or for what it is a part of")
+                raise ValueError(f"*{event.anchor} refers to nothing, or to a collection that contains it")
             parts[-1] += known[event.anchor]
         elif isinstance(event, yaml.ScalarEvent):
             parts[-1] += 1
@@ -86,14 +114,14 @@ def _check_yaml(text: str) -> None:
         if len(parts) > DEEPEST:
             raise ValueError("nested too deep")
         if parts[-1] > MOST_NODES:
-            raise ValueError(f"more than {MOST_NODES:,} parts, aliases written out")
+            raise ValueError(f"more than {MOST_NODES:,} parts, with each alias counted in full")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+    """Read a JSON file and return its content.
 
     Raises:
-        UserError: it can't be read, is not JSON, or is nested deeply.
+        UserError: it can't be read, is not JSON, or is nested too deep.
     """
     content = read_bytes(path)
     try:
@@ -103,10 +131,10 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """A JSON value.
+    """Return the value of a JSON text.
 
     Raises:
-        ValueError: it is none, or is nested deeply.
+        ValueError: it is not JSON, or is nested too deep.
     """
     try:
         value = json.loads(text)

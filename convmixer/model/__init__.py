@@ -1,1 +1,1 @@
-"""The network: its layers, the paper's sizes, its initial weights, other people's layouts of weights."""
+"""The network: its layers, the paper's sizes, its initialization, and conversion of weights to other layouts."""

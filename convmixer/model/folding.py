@@ -1,4 +1,4 @@
-r"""BatchNorm folded into its neighbours, for inference: the same logits from fewer passes over memory.
+r"""Folds BatchNorm into its neighbours, for inference: the same logits with fewer passes over memory.
 
 In evaluation BatchNorm is one scale and one shift for each channel, s * x + t. Where a convolution comes right before
 it, both vanish into that convolution's weights. In a ConvMixer the activation stands between them, and activations do
@@ -7,14 +7,14 @@ not commute with a scale: here BatchNorm can only go forward, into what follows 
 - BN 1 stands inside the residual sum: W(s1 * u + t1 + z) + b = W(s1 * u + z) + (b + W t1). The shift goes into the
   bias of the point-wise convolution, which is exact, as that one has no padding. The scale can't go into W, which
   multiplies z too: it stays, but in the same pass as the sum.
-- The last BN 2 is followed by a mean and a linear map: W mean(s * v + t) + b = (W s) mean(v) + (b + W t). It vanishes.
+- A mean and a linear map follow the last BN 2: W mean(s * v + t) + b = (W s) mean(v) + (b + W t). So it vanishes.
 - Every other BN 2, and that of the patch embedding, feeds a depth-wise convolution that adds zeros around its input,
   and the residual. Around s * v + t those zeros are not the ones around v: moved into the convolution, t would come out
   smaller at the edges of the picture than in the middle. And the residual needs s * v + t itself. So it stays: one
   scale and shift.
 
-Of the 2 n + 1 norms of n layers, then, the last vanishes, n become a factor in a sum that is there anyway, and n stay
-as a scale and shift. (Those could go too, with a map of biases for each layer, for one size of picture alone.)
+So of the 2 n + 1 norms of n layers, the last vanishes, n become a factor in the residual sum, and n stay as a scale and
+shift. (These could vanish too, with a map of biases for each layer, but only for one size of picture.)
 """
 
 import copy
@@ -27,7 +27,7 @@ from convmixer.model.layers import ClassificationHead, ConvMixer, ConvMixerLayer
 
 
 class ScaleShift(nn.Module):
-    """scale * x + shift, a number of each for every channel: what BatchNorm is in evaluation."""
+    """BatchNorm in evaluation mode: scale * x + shift, with one scale and one shift for each channel."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class ScaleShift(nn.Module):
         self.register_buffer("shift", (norm.bias - norm.running_mean * scale)[:, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, height, width] -> the same shape."""
+        """Scale and shift each channel: [batch, channels, height, width] -> the same shape."""
         return torch.addcmul(self.shift, x, self.scale)
 
 
@@ -55,15 +55,15 @@ class FoldedLayer(nn.Module):
         self.norm2: nn.Module = ScaleShift(layer.norm2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, d_model, height, width] -> the same shape."""
+        """Apply the layer: [batch, d_model, height, width] -> the same shape."""
         x = torch.addcmul(x, self.act1(self.depth_wise_conv(x)), self.scale)
         return self.norm2(self.act2(self.point_wise_conv(x)))
 
 
 def _plain(conv: DepthWiseConv) -> nn.Conv2d:
-    """A convolution that adds its bias itself: the faster place for it, where there are no gradients."""
+    """Return the same convolution as an `nn.Conv2d` that adds its own bias, which is faster without gradients."""
     if conv.kernel_size[0] % 2 == 0:
-        return conv  # PyTorch pads an even one by itself only with a warning
+        return conv  # PyTorch warns when it pads an even kernel itself
     plain = nn.Conv2d(conv.in_channels, conv.out_channels, conv.kernel_size, padding=conv.padding, groups=conv.groups)
     plain.load_state_dict(conv.state_dict())
     return plain
@@ -71,13 +71,16 @@ def _plain(conv: DepthWiseConv) -> nn.Conv2d:
 
 @torch.no_grad()
 def fold(model: nn.Module) -> ConvMixer:
-    """The same network for inference, for images of any size; `model` stays as it is. Not to be trained.
+    """Return the same network with BatchNorm folded, for inference on images of any size; it can't be trained.
+
+    Args:
+        model: the network; it is not changed.
 
     Raises:
-        UserError: it is not made of `convmixer.model.layers` alone, so what it computes is not known.
+        UserError: the network has layers that are not from `convmixer.model.layers`.
     """
     if not is_standard(model):
-        raise UserError("only a ConvMixer of the built-in layers can be folded, this one has parts of its own")
+        raise UserError("only a ConvMixer of the built-in layers can be folded; this network has other parts")
     folded = copy.deepcopy(model).eval()
     folded.patch_emb.norm = ScaleShift(folded.patch_emb.norm)
     folded.conv_mixer_layers = nn.ModuleList(FoldedLayer(layer) for layer in folded.conv_mixer_layers)
@@ -89,7 +92,7 @@ def fold(model: nn.Module) -> ConvMixer:
 
 
 def is_standard(model: nn.Module) -> bool:
-    """Whether a model is a ConvMixer of the built-in parts, with none of one's own."""
+    """Return True if a model is a ConvMixer with only built-in parts."""
     return (
         type(model) is ConvMixer
         and type(model.patch_emb) is PatchEmbeddings

@@ -1,7 +1,7 @@
-"""How weights start, where torch's own way is not wanted. Each start is named in the key `starts`.
+"""Weight initializations other than PyTorch's own. The key `starts` names those to use.
 
-A start changes the weights of a `ConvMixer` in place, before training. It may look at training images, and draws from
-the given generator, so the same seed and images give the same start.
+Each changes the weights of a `ConvMixer` in place, before training. It may look at training images, and draws from
+the given generator, so the same seed and images give the same weights.
 """
 
 import math
@@ -19,11 +19,11 @@ LARGEST_COVARIANCE_KERNEL = 31  # its covariance has kernel^4 entries, 7 MB
 
 
 def whitening(model: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """The patch embedding begins as the filters that make the pixels of a patch uncorrelated, of variance 1.
+    """Initialize the patch embedding with filters that make the pixels of a patch uncorrelated, with variance 1.
 
-    They are the eigenvectors of the covariance of patches, each over the root of its eigenvalue, and the same with the
-    other sign, as GELU keeps one side only. Channels beyond these 2 c p^2 keep their random start, fewer channels take
-    the filters of the largest eigenvalues; all go on learning.
+    The filters are the eigenvectors of the covariance of patches, divided by the roots of their eigenvalues, and the
+    same with the opposite sign, as GELU keeps only one side. Channels beyond these 2 c p^2 keep their random weights;
+    with fewer channels, the filters of the largest eigenvalues are used. All of them are trained like other weights.
 
     Source: Page, "How to Train Your ResNet 8: Bag of Tricks", 2019; both signs, and 5e-4 added to the eigenvalues, from
     KellerJordan/cifar10-airbench (arXiv 2404.00498), which freezes them and takes overlapping patches.
@@ -43,7 +43,7 @@ def whitening(model: nn.Module, images: Tensor, generator: torch.Generator) -> N
 
 
 def _patch_covariance(images: Tensor, patch_size: int) -> Tensor:
-    """Mean of the products of two pixels of a patch: float64 `[c p^2, c p^2]`, on the CPU."""
+    """Return the mean products of each two pixels of a patch: float64 `[c p^2, c p^2]`, on the CPU."""
     total, count = 0.0, 0
     for some in images.cpu().split(500):
         patches = F.unfold(some, patch_size, stride=patch_size).transpose(1, 2).flatten(0, 1).double()
@@ -52,7 +52,7 @@ def _patch_covariance(images: Tensor, patch_size: int) -> Tensor:
 
 
 def covariance(model: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """Depth-wise filters are drawn from a normal distribution whose covariance resembles that of trained filters.
+    """Draw depth-wise filters from a normal distribution whose covariance resembles that of trained filters.
 
     Source: Trockman, Willmott & Kolter, "Understanding the Covariance Structure of Convolutional Filters" (arXiv
     2210.03651): a closed-form covariance with a width that grows as a quadratic function of depth. Written without the
@@ -74,7 +74,7 @@ def covariance(model: nn.Module, images: Tensor, generator: torch.Generator) -> 
 
 
 def filter_covariance(kernel_size: int, width: float) -> Tensor:
-    """Covariance of the entries of a k x k filter, `[k^2, k^2]` in float64; it may have negative eigenvalues.
+    """Return the covariance of the entries of a k x k filter: float64 `[k^2, k^2]`; eigenvalues may be negative.
 
     With the Gaussian bump z(x) = exp(-|x|^2 / (2 width)) around the filter's centre, the covariance of the entries at x
     and y is z(x) (z(y - x) - z(y) / 2), made symmetric: entries near the centre vary most, neighbours vary together,
@@ -89,10 +89,10 @@ def filter_covariance(kernel_size: int, width: float) -> Tensor:
 
 
 def impulse(model: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """Each depth-wise filter begins as one entry at a random place, so that it shifts its channel.
+    """Set each depth-wise filter to zero except for one entry at a random place, so that it shifts its channel.
 
     Source: Zheng, Li & Lucey, "Convolutional Initialization for Data-Efficient Vision Transformers" (arXiv 2401.12511).
-    The entry's square is the sum of squares that torch's start has on average.
+    The entry's square is the mean sum of squares of PyTorch's own initialization.
     """
     for layer in _part(model, "conv_mixer_layers"):
         weight = _part(layer, "depth_wise_conv").weight
@@ -103,7 +103,7 @@ def impulse(model: nn.Module, images: Tensor, generator: torch.Generator) -> Non
 
 
 def identity(model: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """Each point-wise convolution begins as the identity.
+    """Set each point-wise convolution to the identity.
 
     Source: `dirac_` in KellerJordan/cifar10-airbench (arXiv 2404.00498), there for 3x3 convolutions.
     """
@@ -112,7 +112,7 @@ def identity(model: nn.Module, images: Tensor, generator: torch.Generator) -> No
 
 
 def zero_gamma(model: nn.Module, images: Tensor, generator: torch.Generator) -> None:
-    """The BatchNorm at the end of each residual branch begins with factor 0: the branch adds nothing at first.
+    """Set the scale of the BatchNorm at the end of each residual branch to 0, so that the branch adds nothing at first.
 
     Source: Goyal et al., "Accurate, Large Minibatch SGD" (arXiv 1706.02677), section 5.1.
     """
@@ -125,20 +125,21 @@ STARTS: dict[str, Start] = {start.__name__: start for start in (whitening, covar
 
 @torch.no_grad()
 def apply_starts(model: nn.Module, names: Sequence[str], images: Tensor, seed: int) -> None:
-    """Start the parts of a model as `names` say, in place.
+    """Apply the named initializations to a model, in place.
 
     Args:
+        names: names in `STARTS`.
         images: normalised training images, `[n, in_channels, height, width]`.
 
     Raises:
-        UserError: the model lacks the part that a start is for, or its kernels are too large for one.
+        UserError: the model lacks a part that is to be initialized, or its kernels are too large.
     """
     for name in names:
         STARTS[name](model, images, torch.Generator().manual_seed(seed))
 
 
 def _mean_square(kernel_size: int) -> float:
-    """Of an entry of a depth-wise filter that starts as torch does: uniform between -1/k and 1/k."""
+    """Return the mean square of an entry of PyTorch's depth-wise filters, which are uniform between -1/k and 1/k."""
     return 1 / (3 * kernel_size**2)
 
 
@@ -147,4 +148,4 @@ def _part(module: nn.Module, name: str) -> nn.Module:
         return module.get_submodule(name)
     except AttributeError:
         owner = type(module).__name__
-        raise UserError(f"overrides: starts needs a {name}, which {owner} has not; starts=[] does without") from None
+        raise UserError(f"overrides: starts needs a {name}, which {owner} lacks; starts=[] needs none") from None

@@ -1,4 +1,4 @@
-"""The weights of other ConvMixers as ours, and back: the same tensors under other names.
+"""Converts the weights of other ConvMixers to ours, and back: the same tensors under other names.
 
 | ours, and labml_nn's | timm | the authors' `nn.Sequential` of n layers |
 |---|---|---|
@@ -24,7 +24,7 @@ Weights = dict[str, Tensor]
 
 LAYOUTS = ("timm", "authors", "labml")
 
-# A tensor that tells a layout, and the pattern of one that each layer has once.
+# A tensor that only this layout has, and the pattern of a tensor that each layer has once.
 _FIRST = {"timm": "stem.0.weight", "authors": "0.weight", "labml": "patch_emb.conv.weight"}
 _SURE = {"timm": "stem.0.weight", "authors": "3.0.fn.0.weight", "labml": "patch_emb.conv.weight"}
 _ONCE_A_LAYER = {
@@ -36,18 +36,18 @@ _PARTS = {"depth_wise_conv": "0.fn.0", "norm1": "0.fn.2", "point_wise_conv": "1"
 
 
 def to_layout(weights: Mapping[str, Tensor], layout: str) -> Weights:
-    """Our state dict as one of `LAYOUTS`."""
+    """Convert our state dict to one of `LAYOUTS`."""
     return _renamed(weights, _modules(layout, _count_layers(weights, "labml")))
 
 
 def from_layout(weights: Mapping[str, Tensor], layout: str) -> Weights:
-    """A state dict of one of `LAYOUTS` as ours. Names that the layout does not have stay as they are."""
+    """Convert a state dict from one of `LAYOUTS` to ours. Names that the layout does not have are not changed."""
     modules = _modules(layout, _count_layers(weights, layout))
     return _renamed(weights, {theirs: ours for ours, theirs in modules.items()})
 
 
 def prefix(names: Iterable[str]) -> str | None:
-    """What stands before the names of a ConvMixer's tensors: `_orig_mod.module.`, `model.`, mostly nothing.
+    """Return the prefix of the names of a ConvMixer's tensors: `_orig_mod.module.`, `model.`, mostly nothing.
 
     None: they are no ConvMixer's.
     """
@@ -60,20 +60,20 @@ def prefix(names: Iterable[str]) -> str | None:
 
 
 def recognise(weights: Mapping[str, Tensor], where: str) -> str:
-    """Which of `LAYOUTS` a state dict is in, by its names.
+    """Return the name in `LAYOUTS` of a state dict's layout, which its tensors' names show.
 
     Raises:
-        UserError: none of them.
+        UserError: it has none of these layouts.
     """
     for layout, name in _FIRST.items():
         if name in weights:
             return layout
     expected = ", ".join(f"{name} ({layout})" for layout, name in _FIRST.items())
-    raise UserError(f"{where}: no ConvMixer: holds {_some(weights)}, expected one of {expected}")
+    raise UserError(f"{where}: not a ConvMixer: it holds {_some(weights)}, expected one of {expected}")
 
 
 def sizes_of(weights: Mapping[str, Tensor], where: str) -> dict[str, int]:
-    """What the shapes of our state dict tell: every argument of `conv_mixer` but the activation.
+    """Return the arguments of `conv_mixer`, except the activation, from the shapes of our state dict.
 
     Raises:
         UserError: a tensor is missing, or the shapes are not those of one ConvMixer.
@@ -92,7 +92,7 @@ def sizes_of(weights: Mapping[str, Tensor], where: str) -> dict[str, int]:
 
 
 def check_fit(weights: Mapping[str, Tensor], sizes: Mapping[str, Any], where: str) -> None:
-    """Compare a state dict of ours with that of a ConvMixer of these sizes.
+    """Check that a state dict of ours fits a ConvMixer of these sizes.
 
     Raises:
         UserError: a tensor is missing, too many, or of another shape.
@@ -104,7 +104,7 @@ def check_fit(weights: Mapping[str, Tensor], sizes: Mapping[str, Any], where: st
         raise UserError(f"{where}: lacks {_some(missing)} (in our names)")
     extra = [name for name in weights if name not in expected]
     if extra:
-        raise UserError(f"{where}: holds {_some(extra)}, which a ConvMixer has not")
+        raise UserError(f"{where}: holds {_some(extra)}, which a ConvMixer does not have")
     for name, tensor in expected.items():
         shape = list(weights[name].shape)
         if shape != list(tensor.shape):
@@ -119,7 +119,7 @@ def _count_layers(weights: Iterable[str], layout: str) -> int:
 
 
 def _modules(layout: str, n_layers: int) -> dict[str, str]:
-    """Each of our modules that has weights, and what the layout calls it; those it calls the same are left out."""
+    """Return the layout's name for each of our modules with weights, if it differs from ours."""
     if layout == "labml":
         return {}
     if layout == "timm":
@@ -149,7 +149,7 @@ def _shape(weights: Mapping[str, Tensor], name: str, dimensions: int, where: str
 
 
 def _some(names: Iterable[str]) -> str:
-    """The first few of many names, none too long."""
+    """Return the first three names, shortened, and the number of the others."""
     shown = [ascii(name)[1:-1][:60] for name in names]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
     return ", ".join(shown[:3]) + more if shown else "nothing"

@@ -41,9 +41,9 @@ def _activation(name: str) -> nn.Module:
 
 
 class PatchEmbeddings(Module):
-    """Every p x p patch of the image becomes a vector of `d_model` numbers, by one linear map.
+    """The patch embedding: one linear map turns every p x p patch of the image into a vector of `d_model` numbers.
 
-    A convolution whose stride is its kernel size does that: patches touch and do not overlap.
+    It is a convolution whose stride is its kernel size, so patches touch and do not overlap.
     """
 
     memory_format = channels_last  # kernels.choose_path sets it
@@ -55,10 +55,11 @@ class PatchEmbeddings(Module):
         self.norm = nn.BatchNorm2d(d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, in_channels, height, width] -> [batch, d_model, height / p, width / p].
+        """Embed the patches: [batch, in_channels, height, width] -> [batch, d_model, height / p, width / p].
 
-        Raises ValueError where p does not divide height and width: a convolution would silently
-        leave out the last rows and columns.
+        Raises:
+            ValueError: p does not divide height and width; a convolution would silently leave out the last rows
+                and columns.
         """
         height, width = x.shape[-2:]
         p = self.conv.kernel_size[0]
@@ -69,7 +70,7 @@ class PatchEmbeddings(Module):
 
 
 def depthwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """One k x k filter for each channel, in PyTorch's operations; height and width stay as they are ("same").
+    """Apply one k x k filter to each channel with PyTorch's operations, without changing height and width.
 
     k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at the right. The bias
     is added by itself: on a CPU the gradient of a convolution's own bias is slow beside that of a sum.
@@ -104,7 +105,7 @@ def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> T
 
 
 class DepthWiseConv(nn.Conv2d):
-    """One k x k filter for each channel; height and width stay as they are.
+    """A depth-wise convolution: one k x k filter for each channel. Height and width do not change.
 
     k - 1 rows and columns of zeros are added in all; an even k has its odd one at the bottom and at
     the right.
@@ -127,26 +128,26 @@ class PointWiseConv(nn.Conv2d):
         self.convolve: Convolve = pointwise_conv2d  # or a faster kernel
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, d_model, height, width] -> the same shape."""
+        """Filter each channel: [batch, d_model, height, width] -> the same shape."""
         return self.convolve(x, self.weight, self.bias)
 
 
 class FusedForward(Protocol):
-    """A whole layer's forward pass at once; `kernels.choose_path` gives layers one."""
+    """A layer's forward pass in one kernel, which `kernels.choose_path` gives to layers."""
 
     def fits(self, layer: "ConvMixerLayer", x: Tensor) -> bool:
-        """True if it computes just what the layer's own modules would."""
+        """Return True if it computes the same for `x` as the layer's own modules."""
 
     def __call__(self, layer: "ConvMixerLayer", x: Tensor) -> Tensor:
-        """[batch, d_model, height, width] -> the same shape."""
+        """Apply the layer: [batch, d_model, height, width] -> the same shape."""
 
 
 class ConvMixerLayer(Module):
-    """Mixes space, with a residual connection; then mixes channels, without one."""
+    """A ConvMixer layer: it mixes space, with a residual connection, and then channels, without one."""
 
     def __init__(self, d_model: int, kernel_size: int, *, activation: str = "GELU") -> None:
         super().__init__()
-        self.fused: FusedForward | None = None  # the same numbers, by fewer passes over memory
+        self.fused: FusedForward | None = None  # computes the same with fewer passes over memory
         self.depth_wise_conv = DepthWiseConv(d_model, kernel_size)
         self.act1 = _activation(activation)
         self.norm1 = nn.BatchNorm2d(d_model)
@@ -155,15 +156,16 @@ class ConvMixerLayer(Module):
         self.norm2 = nn.BatchNorm2d(d_model)
 
     def reset_parameters(self) -> None:
-        """Draws new weights and forgets the batch statistics, also of parts that a subclass adds."""
+        """Draw new weights and reset the batch statistics, also in parts that a subclass adds."""
         for module in self.modules():
             if module is not self and hasattr(module, "reset_parameters"):
                 module.reset_parameters()
 
     def forward(self, x: Tensor, residual_scale: Tensor | None = None) -> Tensor:
-        """[batch, d_model, height, width] -> the same shape.
+        """Apply the layer: [batch, d_model, height, width] -> the same shape.
 
-        `residual_scale`, [batch], multiplies what is added to x: stochastic depth gives 0 for some images.
+        Args:
+            residual_scale: [batch], multiplies what is added to x; 0 for images that skip it in stochastic depth.
         """
         if self.fused is not None and residual_scale is None and self.fused.fits(self, x):
             return self.fused(self, x)
@@ -174,7 +176,7 @@ class ConvMixerLayer(Module):
 
 
 class ClassificationHead(Module):
-    """The mean over all places, then one linear map to the logits of the classes."""
+    """The classification head: the mean over all places, then one linear map to the logits of the classes."""
 
     def __init__(self, d_model: int, n_classes: int) -> None:
         super().__init__()
@@ -182,17 +184,18 @@ class ClassificationHead(Module):
         self.linear = nn.Linear(d_model, n_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, d_model, height, width] -> [batch, n_classes]."""
+        """Return the logits: [batch, d_model, height, width] -> [batch, n_classes]."""
         x = self.pool(x).flatten(1)  # [batch, d_model]
         return self.linear(x)
 
 
 class ConvMixer(Module):
-    """Patch embeddings, `n_layers` copies of one layer, a classification head.
+    """The whole network: patch embeddings, `n_layers` copies of one layer, a classification head.
 
-    The given layer says what a layer is like. Each copy draws weights of its own through
-    `reset_parameters()`; a layer type that has none raises TypeError, as its copies would all start
-    alike.
+    Each copy of the given layer draws its own random weights through `reset_parameters()`.
+
+    Raises:
+        TypeError: the layer has no `reset_parameters()`, so its copies would all have the same weights.
     """
 
     def __init__(
@@ -206,7 +209,7 @@ class ConvMixer(Module):
         if not hasattr(conv_mixer_layer, "reset_parameters"):
             raise TypeError(
                 f"{type(conv_mixer_layer).__name__} has no reset_parameters(), with which each of "
-                f"the {n_layers} layers draws its own random start"
+                f"the {n_layers} layers draws its own random weights"
             )
         self.patch_emb = patch_emb
         self.conv_mixer_layers = nn.ModuleList(copy.deepcopy(conv_mixer_layer) for _ in range(n_layers))
@@ -215,9 +218,10 @@ class ConvMixer(Module):
             layer.reset_parameters()
 
     def forward(self, x: Tensor, residual_scales: Tensor | None = None) -> Tensor:
-        """[batch, in_channels, height, width] -> logits [batch, n_classes].
+        """Return the logits: [batch, in_channels, height, width] -> [batch, n_classes].
 
-        `residual_scales`, [n_layers, batch], are handed to the layers: stochastic depth, in training.
+        Args:
+            residual_scales: [n_layers, batch], passed to the layers for stochastic depth in training.
         """
         x = self.patch_emb(x)  # [batch, d_model, height / p, width / p]
         for number, layer in enumerate(self.conv_mixer_layers):

@@ -1,4 +1,4 @@
-"""Whole networks from their numbers: any ConvMixer, and the sizes that the paper names."""
+"""Builds whole networks from their sizes: any ConvMixer, and those that the paper names."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def conv_mixer(
     in_channels: int = 3,
     activation: str = "GELU",
 ) -> ConvMixer:
-    """The whole network from its numbers: `conv_mixer(**SIZES["256/8"])`."""
+    """Build a network from its sizes, untrained: `conv_mixer(**SIZES["256/8"])`."""
     return ConvMixer(
         ConvMixerLayer(d_model, kernel_size, activation=activation),
         n_layers,
@@ -39,7 +39,7 @@ def conv_mixer(
 
 
 def conv_mixer_256_8(n_classes: int = 10, in_channels: int = 3, **changes: Any) -> ConvMixer:
-    """The paper's smaller CIFAR-10 network, untrained: 0.7 M parameters, kernel 9, patch 1.
+    """Build the paper's smaller CIFAR-10 network, untrained: 0.7 M parameters, kernel 9, patch 1.
 
     >>> import torch
     >>> from convmixer import conv_mixer_256_8
@@ -54,20 +54,20 @@ def conv_mixer_256_8(n_classes: int = 10, in_channels: int = 3, **changes: Any) 
 
 
 def conv_mixer_256_16(n_classes: int = 10, in_channels: int = 3, **changes: Any) -> ConvMixer:
-    """The paper's larger CIFAR-10 network, untrained: 1.4 M parameters, kernel 9, patch 1."""
+    """Build the paper's larger CIFAR-10 network, untrained: 1.4 M parameters, kernel 9, patch 1."""
     return conv_mixer(**SIZES["256/16"] | {"n_classes": n_classes, "in_channels": in_channels} | changes)
 
 
 def conv_mixer_768_32(n_classes: int = 1000, in_channels: int = 3, **changes: Any) -> ConvMixer:
-    """The paper's ImageNet network with ReLU, untrained: 21.1 M parameters, kernel 7, patch 7."""
+    """Build the paper's ImageNet network with ReLU, untrained: 21.1 M parameters, kernel 7, patch 7."""
     return conv_mixer(**SIZES["768/32"] | {"n_classes": n_classes, "in_channels": in_channels} | changes)
 
 
 def conv_mixer_1024_20(n_classes: int = 1000, in_channels: int = 3, **changes: Any) -> ConvMixer:
-    """The paper's ImageNet network for large patches, untrained: 24.4 M parameters, kernel 9, patch 14."""
+    """Build the paper's ImageNet network for large patches, untrained: 24.4 M parameters, kernel 9, patch 14."""
     return conv_mixer(**SIZES["1024/20"] | {"n_classes": n_classes, "in_channels": in_channels} | changes)
 
 
 def conv_mixer_1536_20(n_classes: int = 1000, in_channels: int = 3, **changes: Any) -> ConvMixer:
-    """The paper's largest ImageNet network, untrained: 51.6 M parameters, kernel 9, patch 7."""
+    """Build the paper's largest ImageNet network, untrained: 51.6 M parameters, kernel 9, patch 7."""
     return conv_mixer(**SIZES["1536/20"] | {"n_classes": n_classes, "in_channels": in_channels} | changes)

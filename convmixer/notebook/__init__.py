@@ -1,1 +1,1 @@
-"""What the notebooks call: runs watched and started, a trained network looked into."""
+"""The functions that the notebooks call: to start and watch runs, and to look into a trained network."""

@@ -1,17 +1,15 @@
-"""Runs started from a notebook: the same command as in a terminal, in a process of its own.
+"""Starts runs from a notebook: with the same command as in a terminal, in their own process.
 
 from convmixer.notebook.launch import Launcher, start
-Launcher("data.dataset=shapes epochs=2")             # a field and buttons, where there are widgets
+Launcher("data.dataset=shapes epochs=2")             # a text field and buttons; needs ipywidgets
 run, process = start("data.dataset=shapes", "epochs=2")
-process.terminate()          # stops it after a checkpoint; `python experiment.py resume last` goes on
+process.terminate()          # stops it after a checkpoint; `python experiment.py resume last` resumes it
 """
 
 import asyncio
-import os
 import shlex
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import uuid
@@ -22,30 +20,33 @@ from typing import Any
 from convmixer.errors import UserError
 from convmixer.notebook.watch import Watch
 from convmixer.project import logs_folder, project_folder
+from convmixer.tracking.child_run import start_run
 from convmixer.tracking.runs import Run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiment.py"
 
 
 def start(*overrides: str, script: Path = SCRIPT) -> tuple[Run, subprocess.Popen]:
-    """Train with `overrides`, each KEY=VALUE, and return once the run has its folder. It outlives the notebook.
+    """Start a training, wait until the run has its folder, and return the run and its process.
+
+    The training continues if the notebook is closed.
 
     Args:
-        script: where it is not `experiment.py`: one with a `Configs` of your own.
+        overrides: KEY=VALUE each.
+        script: `experiment.py`, or your own script with a `Configs`.
 
     Raises:
-        UserError: what the command says is wrong.
+        UserError: the training did not start; the message is that of the command.
     """
     identity = uuid.uuid1().hex
     with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, str(script), "train", *overrides, "--quiet"],
+        process = start_run(
+            [str(script), "train", *overrides, "--quiet"],
+            identity,
+            outlives=True,
             cwd=project_folder(),
-            env={**os.environ, "RUN_UUID": identity},  # labml takes the uuid from there
-            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
-            start_new_session=True,  # interrupting the kernel does not stop the training
         )
         while True:
             has_ended = process.poll() is not None
@@ -53,15 +54,15 @@ def start(*overrides: str, script: Path = SCRIPT) -> tuple[Run, subprocess.Popen
                 return Run(found.parent), process
             if has_ended:
                 errors.seek(0)
-                lines = errors.read().splitlines() or [f"it ended with status {process.returncode}"]
+                lines = errors.read().splitlines() or [f"the training ended with exit status {process.returncode}"]
                 raise UserError(lines[-1].removeprefix("error: "))
             time.sleep(0.1)
 
 
 class Launcher:
-    """A field for overrides, buttons that start and stop a run, and below them its curves, as a notebook shows them.
+    """A widget with a field for overrides, buttons that start and stop a run, and the curves of that run.
 
-    Nothing starts before the button is pressed, so that a notebook can be run from top to bottom.
+    Nothing starts before the button is pressed, so a notebook can be run from top to bottom.
     """
 
     def __init__(self, overrides: str) -> None:
@@ -79,7 +80,7 @@ class Launcher:
 
         self._field = widgets.Text(self.overrides, description="overrides", layout=widgets.Layout(width="95%"))
         self._start = widgets.Button(description="Start", button_style="primary")
-        self._stop = widgets.Button(description="Stop", disabled=True, tooltip="after a checkpoint")
+        self._stop = widgets.Button(description="Stop", disabled=True, tooltip="Stops the run after a checkpoint")
         self._message = widgets.Label()
         self._start.on_click(lambda _: asyncio.ensure_future(self._begin()))
         self._stop.on_click(lambda _: self.process.send_signal(signal.SIGINT))

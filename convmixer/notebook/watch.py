@@ -1,34 +1,39 @@
-"""Runs watched in a notebook while they train: curves that grow by themselves.
+"""Shows the curves of runs in a notebook, and refreshes them while the runs train.
 
 from convmixer.notebook.watch import watch
-watch()                      # the last run and all that are running; others are picked in the list
-watch("5a46b3bc", "best")    # these
+watch()                      # the last run and all running ones; the list offers the others
+watch("5a46b3bc", "best")    # these two
 
-In a notebook with ipywidgets it is a widget that refreshes itself. Elsewhere it is a picture: run the cell again.
+With ipywidgets it is a widget that refreshes itself. Without them it is a picture: run the cell again to refresh it.
 """
 
 import asyncio
 import base64
+import html
 import io
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from convmixer.console import printable
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import LOG
 from convmixer.tracking.runs import Run, all_runs, compare, run
 
-SECONDS = 2.0  # between two looks at the runs' folders
+SECONDS = 2.0  # between two refreshes
 
 _live: dict[tuple[str, ...], "Watch"] = {}
 
 
 def watch(*references: str) -> "Watch":
-    """Show the curves of runs: by uuid, unique prefix, `last` or `best`; none: the last and all that are running.
+    """Show the curves of runs.
 
-    A cell that is run again takes over from itself: what it showed before stops to refresh.
+    If a cell is run again, its earlier output is no longer refreshed.
+
+    Args:
+        references: uuids, their unique beginnings, `last` or `best`; none: the last run and all running ones.
 
     Raises:
         UserError: there is no such run.
@@ -48,9 +53,9 @@ def _running_or_last() -> list[Run]:
 
 
 class Watch:
-    """The curves of `runs` as a notebook shows them: a widget where there can be one, and always a picture.
+    """The curves of `runs` as a notebook shows them: always a picture, and a widget if ipywidgets is installed.
 
-    A front end takes the richest form that it knows: GitHub, nbconvert and a notebook without widgets take the picture.
+    GitHub, nbconvert and notebooks without widgets show the picture.
     """
 
     def __init__(self, runs: list[Run]) -> None:
@@ -62,12 +67,12 @@ class Watch:
             self._task = loop.create_task(self._follow())
 
     def stop(self) -> None:
-        """Refresh no more."""
+        """Stop refreshing."""
         if self._task:
             self._task.cancel()
 
     def picture(self) -> bytes:
-        """The curves as they are now: a PNG. Drawn anew only where a run has gone on."""
+        """Return the current curves as PNG. They are drawn again only if a run has changed."""
         now = [(r.uuid, _size(r.folder / LOG), r.status) for r in self.runs]
         if now != self._seen:
             buffer = io.BytesIO()
@@ -94,16 +99,19 @@ class Watch:
     def _choose(self, change: dict[str, Any]) -> None:
         if change["new"]:
             self.runs = [Run(Path(folder)) for folder in change["new"]]
-            self._refresh()
+            self._refresh_or_say_why()
 
     async def _follow(self) -> None:
         while True:
             await asyncio.sleep(SECONDS)
-            try:
-                self._refresh()
-            # A run's folder may be removed while it is shown, or be half made.
-            except (UserError, OSError, ValueError) as problem:
-                self._table.value = f"<pre>{problem}</pre>"
+            self._refresh_or_say_why()
+
+    def _refresh_or_say_why(self) -> None:
+        """A run's folder may be removed while it is shown, be half made, or hold nonsense."""
+        try:
+            self._refresh()
+        except (UserError, OSError, ValueError) as problem:
+            self._table.value = f"<pre>{html.escape(printable(str(problem)))}</pre>"
 
     def _refresh(self) -> None:
         self._offer(all_runs(self.runs[0].folder.parents[1]))
@@ -113,18 +121,18 @@ class Watch:
             self._table.value = compare(self.runs).to_html(border=0, na_rep="", float_format="{:.4g}".format)
 
     def _offer(self, found: list[Run]) -> None:
-        """Newest first, and what was chosen stays chosen."""
+        """List the runs, newest first, and keep the selection."""
         options = [(_label(r), str(r.folder)) for r in reversed(found)]
         if list(self._list.options) != options:
-            self._list.options = options  # which forgets the choice
+            self._list.options = options  # which clears the selection
             there = [folder for _, folder in options]
             self._list.value = [str(r.folder) for r in self.runs if str(r.folder) in there]
 
 
 def _label(r: Run) -> str:
     try:
-        return f"{r.uuid[:8]}  {r.info['name']}  {r.status}"
-    except UserError:  # its table in the notebook says what is wrong with it
+        return printable(f"{r.uuid[:8]}  {r.info['name']}  {r.status}")
+    except UserError:  # the table of runs in the notebook shows the reason
         return f"{r.uuid[:8]}  {r.folder.parent.name}  damaged"
 
 
@@ -133,7 +141,7 @@ def _size(file: Path) -> int:
 
 
 def _event_loop() -> asyncio.AbstractEventLoop | None:
-    """A kernel's; none in a script or a terminal."""
+    """Return the running event loop of a notebook's kernel; None in a script or a terminal."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

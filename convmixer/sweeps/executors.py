@@ -1,11 +1,10 @@
-"""Where the runs of a sweep are trained: here, in processes of this machine. `ray_executor.py` has the other place.
+"""Trains the runs of a sweep in processes of this machine; `ray_executor.py` does on a cluster's.
 
-A run is the same command that a person would type, with its uuid in RUN_UUID and the study's name in CONVMIXER_STUDY.
+A run is the same command that a person would type, with the study's name in CONVMIXER_STUDY.
 """
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,14 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 from convmixer.errors import UserError
+from convmixer.tracking.child_run import start_run
 
-LEASH = Path(__file__).with_name("leash.py")
 PATIENCE = 60.0  # seconds that a run has for its checkpoint after SIGTERM
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be trained, or gone on with.
+    """A run that is to be trained, or resumed.
 
     Args:
         arguments: what follows the script's name.
@@ -34,7 +33,7 @@ class Task:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"RUN_UUID": self.uuid, "CONVMIXER_STUDY": self.study}
+        return {"CONVMIXER_STUDY": self.study}
 
 
 class Process(Protocol):
@@ -51,10 +50,10 @@ class Executor(Protocol):
     """Trains runs."""
 
     def free(self) -> int:
-        """How many more runs may be started now."""
+        """Count the runs that may be started now."""
 
     def width(self) -> int:
-        """How many runs it trains at once."""
+        """Count the runs that it trains at once."""
 
     def start(self, task: Task) -> Process:
         """Start a run; only where one is `free()`."""
@@ -64,12 +63,12 @@ class Executor(Protocol):
 
 
 def cores() -> int:
-    """Of the CPU, that this process may use."""
+    """Count the CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES would say of each GPU."""
+    """Name each GPU as CUDA_VISIBLE_DEVICES would."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -108,17 +107,9 @@ class LocalExecutor:
     def start(self, task: Task) -> "LocalProcess":
         slot = self._slots.pop(0)
         share = {"CUDA_VISIBLE_DEVICES": slot, "OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
-        leash = [sys.executable, "-ISE", str(LEASH), str(os.getpid())]
-        command = [sys.executable, str(self._script), *task.arguments]
+        command = [str(self._script), *task.arguments]
         with open(task.output, "ab") as output:
-            process = subprocess.Popen(
-                leash + command,
-                env=os.environ | task.environment | share,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the sweep, which then asks its runs to stop
-            )
+            process = start_run(command, task.uuid, task.environment | share, stdout=output, stderr=subprocess.STDOUT)
         return LocalProcess(process, lambda: self._slots.append(slot))
 
     def close(self) -> None:

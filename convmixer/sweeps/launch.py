@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from convmixer.configs.keys import Key, keys_of
 from convmixer.configs.overrides import split_assignments
 from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
+from convmixer.console import say
 from convmixer.errors import UserError
 from convmixer.project import logs_folder, script
 from convmixer.sweeps import report, search, storage
@@ -40,7 +42,7 @@ class Options:
 
     space: Path | None = None
     trials: int | None = None
-    sampler: str = "tpe"
+    sampler: str | None = None
     pruner: str = "none"
     objective: str = "accuracy.valid"
     direction: str | None = None
@@ -50,6 +52,7 @@ class Options:
     jobs: int | None = None
     retry: int = 0
     timeout: str | None = None
+    stall: str | None = None
     storage: str | None = None
     ray: str | None = None
     gpus: float = 0
@@ -58,19 +61,19 @@ class Options:
 
 
 def launch(configs_class: type[Configs], words: tuple[str, ...], options: Options) -> None:
-    """Begin a sweep, or go on with it.
+    """Begin a sweep, or resume it.
 
     Raises:
         UserError: whatever is wrong in what was asked for.
         Interrupted: a signal stopped it.
-        TrainingFault: every trial failed.
+        TrainingFault: every trial failed, or the sweep could not go on.
     """
     keys = keys_of(configs_class)
     space = _space(keys, words, options)
     objective = search.objective(options.objective, options.direction)
-    seconds = _seconds(options.timeout)
+    seconds, stall = _seconds("--timeout", options.timeout), _seconds("--stall", options.stall)
     seeds = tuple(range(space.fixed["seed"], space.fixed["seed"] + options.seeds))
-    trials = _trials(space, options)
+    sampler, trials, why = _search(space, options)
     check_points(configs_class, space)
     settings = {
         **space.describe(),
@@ -89,18 +92,19 @@ def launch(configs_class: type[Configs], words: tuple[str, ...], options: Option
         with storage.lock(folder):
             study = storage.create(name, options.storage, objective, settings, sys.argv[0])
             shared = {key: value for key, value in space.fixed.items() if key != "seed"}
-            plan = Plan(name, folder, logs_folder(), Space(shared, space.parameters), objective, seeds, options.retry)
-            how = Search(options.sampler, options.pruner, options.seed)
+            searched = Space(shared, space.parameters)
+            plan = Plan(name, folder, logs_folder(), searched, objective, seeds, options.retry, stall or math.inf)
+            how = Search(sampler, options.pruner, options.seed)
             sweep = Sweep(study, plan, how, Limits(trials, seconds), executor)
-            _run(sweep, executor, options.quiet)
+            _run(sweep, executor, why, options.quiet)
     finally:
         executor.close()
 
 
-def _run(sweep: Sweep, executor: Executor, quiet: bool) -> None:
+def _run(sweep: Sweep, executor: Executor, why: str, quiet: bool) -> None:
     study = sweep.study
     if not quiet:
-        print(f"sweep {study.study_name}: {sweep.total} trials in {sweep.plan.folder}", flush=True)
+        say(f"sweep {study.study_name}: {sweep.total} trials ({why}) in {sweep.plan.folder}")
     with Screen(sweep, executor.width(), quiet) as screen:
         sweep.run(screen)
     files = report.write(study)
@@ -141,18 +145,29 @@ def _space(keys: Mapping[str, Key], words: tuple[str, ...], options: Options) ->
     return Space(space.fixed | explicit, space.parameters)
 
 
-def _trials(space: Space, options: Options) -> int:
-    points = len(space.grid()) if options.sampler == "grid" else None
+def _search(space: Space, options: Options) -> tuple[str, int, str]:
+    """The sampler, the number of trials, and why in words.
+
+    Every point once where there is no more to be found out: the space is of choices alone, or has no more points than
+    there are to be trials. Otherwise a search.
+    """
     if options.sampler in ("cmaes", "qmc") and any(p.condition for p in space.parameters):
         raise UserError(f"--sampler {options.sampler}: it knows no conditions (if); tpe, random and grid do")
-    return options.trials or points or DEFAULT_TRIALS
+    points = len(space.grid()) if options.sampler == "grid" else space.size()
+    trials = options.trials or (points if space.is_of_choices() or options.sampler == "grid" else None)
+    trials = trials or DEFAULT_TRIALS
+    if options.sampler == "grid" or (options.sampler is None and points is not None and points <= trials):
+        some = f"{trials} of the {points} points" if trials < points else f"each of the {points} points once"
+        return "grid", trials, f"grid: {some}"
+    sampler = options.sampler or "tpe"
+    return sampler, trials, sampler if points is None else f"{sampler}, in a space of {points} points"
 
 
 def check_points(configs_class: type[Configs], space: Space) -> None:
     """Wire every part, with the data, for every value of each choice and both ends of each range.
 
     Raises:
-        UserError: values that don't go together, or data that can't be had.
+        UserError: values that don't go together, or data that are not available.
     """
     use_project_folder()
     loaded: dict[Any, tuple[Any, ...]] = {}
@@ -175,12 +190,12 @@ def _name(space: Space, settings: Mapping[str, Any]) -> str:
     return "-".join(p.name.rpartition(".")[2] for p in space.parameters)[:80] + "-" + digest[:4]
 
 
-def _seconds(text: str | None) -> float | None:
+def _seconds(option: str, text: str | None) -> float | None:
     if text is None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
     if not found or float(found[1]) == 0:
-        raise UserError(f"--timeout {text[:60]!r}: expected a time, as 90s, 30m or 2h")
+        raise UserError(f"{option} {text[:60]!r}: expected a time, as 90s, 30m or 2h")
     return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
 
 

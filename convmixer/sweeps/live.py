@@ -1,16 +1,16 @@
-"""What is seen while a sweep runs: a table that follows it on a terminal, one plain line a trial elsewhere."""
+"""Shows a sweep while it runs: a table that follows it on a terminal, one plain line a trial elsewhere."""
 
 import sys
 import time
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convmixer.console import duration
+from convmixer.console import Console, duration, say
 from convmixer.sweeps.report import STATES, value_text
 from convmixer.sweeps.study import Sweep
 from convmixer.sweeps.trial import ActiveTrial
@@ -49,7 +49,7 @@ class Screen:
         if self._live:
             self._live.console.print(line, markup=False, emoji=False, highlight=False)
         else:
-            print(f"{line}; {self._standing()}", flush=True)
+            say(f"{line}; {self._standing()}")
 
     def looked(self, active: list[ActiveTrial]) -> None:
         """The table, once a second."""
@@ -94,6 +94,8 @@ def _result(trial: FrozenTrial) -> str:
         return ""
     deviation = trial.user_attrs.get("deviation")
     text = value_text(trial.value) + (f" ± {value_text(deviation)}" if deviation is not None else "")
+    if "same_as" in trial.user_attrs:
+        return f"{text}, known from trial {trial.user_attrs['same_as']}"
     return text + (f" after epoch {trial.last_step}" if trial.state == TrialState.PRUNED else "")
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
+from convmixer.files.atomic import write_atomically
 from convmixer.project import logs_folder, project_folder, settings
 from convmixer.sweeps import ray_node
-from convmixer.sweeps.executors import LEASH, Task
+from convmixer.sweeps.executors import Task
+from convmixer.tracking import child_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
 POLL = 0.3  # seconds between two polls of a run
@@ -49,7 +51,8 @@ class RayExecutor:
         except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"--ray {address}: no Ray cluster there: {reason}") from None
-        ray.cloudpickle.register_pickle_by_value(ray_node)
+        for sent_along in (ray_node, child_run):
+            ray.cloudpickle.register_pickle_by_value(sent_along)
         self._actor = ray.remote(**self._resources, max_restarts=0, max_task_retries=0)(ray_node.NodeRun)
         self._check_nodes(fixed.get("data.path"))
         if self.width() == 0:
@@ -95,7 +98,7 @@ class RayExecutor:
         environment = task.environment | {"OMP_NUM_THREADS": self._threads, "MKL_NUM_THREADS": self._threads}
         if not self._resources["num_gpus"]:
             environment["CUDA_VISIBLE_DEVICES"] = ""  # otherwise Ray names the GPUs that are the run's own
-        actor = self._actor.remote(str(LEASH), [self._script, *words], environment, files, self._data_folder)
+        actor = self._actor.remote([self._script, *words], task.uuid, environment, files, self._data_folder)
         self._running += 1
         return RayProcess(self._ray, actor, task, self._ended)
 
@@ -119,7 +122,7 @@ def _check_address(address: str) -> None:
 
 
 def ray_files(folder: Path) -> ray_node.Files:
-    """What a run folder holds, to be sent to a node."""
+    """Read what a run folder holds, to be sent to a node."""
     logs = folder.parent.parent
     files = [f for f in folder.rglob("*") if f.is_file() and not f.name.startswith(".")]
     return {str(f.relative_to(logs)): f.read_bytes() for f in files}
@@ -136,7 +139,6 @@ class RayProcess:
 
     def __init__(self, ray: Any, actor: Any, task: Task, ended: Any) -> None:
         self._ray, self._actor, self._task, self._ended = ray, actor, task, ended
-        self._before = task.output.read_bytes()
         self._asked = actor.poll.remote()
         self._asked_at = time.monotonic()
         self._status: int | None = None
@@ -152,7 +154,8 @@ class RayProcess:
         except self._ray.exceptions.RayError as error:
             return self._lost(error)
         self._keep(files)
-        self._task.output.write_bytes(self._before + output)
+        with open(self._task.output, "ab") as printed:
+            printed.write(output)
         if status is None:
             self._asked, self._asked_at = self._actor.poll.remote(), time.monotonic()
             return None
@@ -162,9 +165,7 @@ class RayProcess:
         for name, content in files.items():
             file = logs_folder() / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            aside = file.with_name(f".{file.name}.received")
-            aside.write_bytes(content)
-            os.replace(aside, file)
+            write_atomically(file, content)
 
     def _lost(self, error: Exception) -> int:
         reason = " ".join(str(error).split())[:300]

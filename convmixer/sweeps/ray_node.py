@@ -1,6 +1,7 @@
-"""What a node of a Ray cluster does for a sweep: check that it can train, and train runs.
+"""Does a node's part of a sweep on a Ray cluster: checks that the node can train, and trains runs.
 
-Ray sends this file along, so that a node which lacks the project can say so: it may import Python's own modules only.
+Ray sends this file and `tracking/child_run.py` along, so that a node which lacks the project can say so: they may
+import Python's own modules only.
 """
 
 import hashlib
@@ -8,17 +9,19 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from convmixer.tracking.child_run import start_run
+
 Files = dict[str, bytes]  # by path relative to the run's logs folder
 PATIENCE = 60.0  # seconds that a run has for its checkpoint after SIGTERM
+LARGEST_PART = 2**22  # bytes of what a run printed, in one answer
 
 
 def digest(script: str, package: str) -> str:
-    """Of the user's script and the package: the code that decides what a run comes to."""
+    """Hash the user's script and the package: the code that decides what a run comes to."""
     total = hashlib.sha256()
     for file in [Path(script), *sorted(Path(package).rglob("*.py"))]:
         total.update(file.name.encode() + b"\0" + file.read_bytes())
@@ -26,7 +29,7 @@ def digest(script: str, package: str) -> str:
 
 
 def missing(script: str, package: str, expected: str, data: str | None) -> str | None:
-    """What this node lacks, in words."""
+    """Say in words what this node lacks; None where it lacks nothing."""
     here = socket.gethostname()
     for path in filter(None, (script, package, data)):
         if not os.path.exists(path):
@@ -41,12 +44,11 @@ class NodeRun:
 
     Args:
         command: what follows Python's name.
-        leash: convmixer/sweeps/leash.py, so that the run ends with this actor.
         files: what the run's folder holds already.
         data: labml's data folder.
     """
 
-    def __init__(self, leash: str, command: list[str], environment: dict[str, str], files: Files, data: str) -> None:
+    def __init__(self, command: list[str], uuid: str, environment: dict[str, str], files: Files, data: str) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="convmixer-sweep-"))
         (self._home / ".labml.yaml").write_text(f"experiments_path: logs\ndata_path: {data}\n")
         for name, content in files.items():
@@ -55,20 +57,15 @@ class NodeRun:
             file.write_bytes(content)
         self._output = self._home / "output"
         self._sent: dict[str, tuple[int, int]] = {}
+        self._printed = 0  # bytes of the output that were handed over
         self._kill_at = float("inf")
         with open(self._output, "wb") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-ISE", leash, str(os.getpid()), sys.executable, *command],
-                cwd=self._home,
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            self._process = start_run(
+                command, uuid, environment, cwd=self._home, stdout=output, stderr=subprocess.STDOUT
             )
 
     def poll(self) -> tuple[int | None, Files, bytes]:
-        """Exit status once it has ended, the files that changed since the last call, all that it printed.
+        """Exit status once it has ended, the files that changed since the last call, the next part of what it printed.
 
         With the exit status all is handed over, and nothing is left here.
         """
@@ -81,7 +78,12 @@ class NodeRun:
             name = str(file.relative_to(self._home / "logs"))
             if mark is not None and self._sent.get(name) != mark:
                 changed[name], self._sent[name] = file.read_bytes(), mark
-        printed = self._output.read_bytes()
+        with open(self._output, "rb") as output:
+            output.seek(self._printed)
+            printed = output.read(LARGEST_PART)
+        self._printed += len(printed)
+        if status is not None and len(printed) == LARGEST_PART:
+            status = None  # there may be more
         if status is not None:
             shutil.rmtree(self._home)
         return status, changed, printed

@@ -1,4 +1,4 @@
-"""What came out of a sweep: tables, the command that trains the best trial again, and pictures on one page.
+"""Reports a sweep: tables, the command that trains the best trial again, and pictures on one page.
 
 from convmixer.sweeps.report import trials
 trials("NAME")               # a pandas table: a row for each trial
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convmixer.console import as_argument
+from convmixer.console import Console, as_argument
+from convmixer.errors import TrainingFault
+from convmixer.files.atomic import write_atomically, written_whole
 from convmixer.sweeps import storage
 
 if TYPE_CHECKING:
@@ -95,7 +97,7 @@ def evaluator() -> optuna.importance.BaseImportanceEvaluator:
 
 
 def importances(study: optuna.Study) -> dict[str, float]:
-    """How much each searched key decides of the objective, from 0 to 1 in all; empty where too little is known."""
+    """The share of each searched key in what decides the objective, 1 in all; empty where too little is known."""
     try:
         return optuna.importance.get_param_importances(study, evaluator=evaluator())
     except (ValueError, RuntimeError, ZeroDivisionError):  # fewer than two complete trials, or all alike
@@ -103,10 +105,21 @@ def importances(study: optuna.Study) -> dict[str, float]:
 
 
 def write(study: optuna.Study) -> list[Path]:
-    """The page, the pictures and the table, in the study's folder."""
+    """Write the page, the pictures and the table to the study's folder.
+
+    Raises:
+        TrainingFault: they can't be written.
+    """
     folder = storage.sweeps_folder() / study.study_name
-    table(study).to_csv(folder / "trials.csv", index=False)
-    (folder / "report.html").write_text(_page(study), encoding="utf-8")
+    try:
+        return _write(study, folder)
+    except OSError as error:
+        raise TrainingFault(f"{error.filename or folder}: can't be written: {error.strerror}") from error
+
+
+def _write(study: optuna.Study, folder: Path) -> list[Path]:
+    write_atomically(folder / "trials.csv", table(study).to_csv(index=False).encode())
+    write_atomically(folder / "report.html", _page(study).encode())
     return [folder / "report.html", folder / "trials.csv", *_pictures(study, folder)]
 
 
@@ -192,7 +205,8 @@ def _pictures(study: optuna.Study, folder: Path) -> list[Path]:
         if axes is not None:
             figure = plt.gcf()
             figure.set_size_inches(max(8, 2.6 * len(figure.axes)), 5)
-            figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+            with written_whole(folder / f"{name}.png", "wb") as file:
+                figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
             files.append(folder / f"{name}.png")
         plt.close("all")
     return files
@@ -216,7 +230,6 @@ def summary(study: optuna.Study) -> str:
 def show(study: optuna.Study) -> None:
     """Print the table, importances and the best command, and draw the page and pictures."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     rows = table(study)

@@ -1,4 +1,4 @@
-"""What a sweep looks for, and how: the objective, Optuna's samplers and pruners by name."""
+"""Names the objective of a sweep, and Optuna's samplers and pruners."""
 
 import difflib
 import warnings
@@ -9,9 +9,6 @@ import optuna
 from optuna import pruners, samplers
 
 from convmixer.errors import UserError
-
-SAMPLERS = ("tpe", "random", "grid", "cmaes", "qmc")
-PRUNERS = ("none", "median", "halving", "hyperband")
 
 # What runs record, and which way is better.
 METRICS = {

@@ -41,7 +41,7 @@ class Parameter:
     condition: Condition | None = None
 
     def is_active(self, point: Mapping[str, Any]) -> bool:
-        """Whether this key counts at a point that holds the values of those before it."""
+        """True if this key counts at a point that holds the values of those before it."""
         return self.condition is None or self.condition.holds(point)
 
     def suggest(self, trial: Trial) -> Any:
@@ -78,7 +78,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Space:
-    """What all trials share, and what is searched: `parameters`, each after the one that it depends on."""
+    """The keys that all trials share, and those that are searched: `parameters`, each after the one it depends on."""
 
     fixed: dict[str, Any]
     parameters: tuple[Parameter, ...]
@@ -109,6 +109,17 @@ class Space:
         if len(points) > LARGEST_GRID:
             raise UserError(f"--sampler grid: more than {LARGEST_GRID} points; give fewer values, or another sampler")
         return points
+
+    def size(self) -> int | None:
+        """The number of points; None where there is no end of them, or more than `LARGEST_GRID`."""
+        try:
+            return len(self.grid())
+        except UserError:
+            return None
+
+    def is_of_choices(self) -> bool:
+        """True if every searched key has a few values that were named."""
+        return all(isinstance(p.distribution, CategoricalDistribution) for p in self.parameters)
 
     def _grid(self, rest: tuple[Parameter, ...], point: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if not rest:

@@ -229,7 +229,7 @@ def _check_condition(parameter: Parameter, found: Mapping[str, Parameter], where
 
 
 def read_space_file(path: Path) -> dict[str, Any]:
-    """What a `--space` file gives for each key.
+    """The values that a `--space` file gives for each key.
 
     Raises:
         UserError: the file can't be read, or is not a mapping.

@@ -1,4 +1,4 @@
-"""Where a study is kept: `logs/sweeps/NAME/`, with its trials in `study.db` there or in a database elsewhere.
+"""Keeps a study in `logs/sweeps/NAME/`, with its trials in `study.db` there or in a database elsewhere.
 
 logs/sweeps/NAME/study.json     which database, without its password
                  study.db       Optuna's trials, where there is no other database
@@ -7,30 +7,35 @@ logs/sweeps/NAME/study.json     which database, without its password
 """
 
 import json
-import os
+import logging
 import uuid
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from convmixer.console import shortened
 from convmixer.errors import UserError
-from convmixer.project import logs_folder
+from convmixer.files.atomic import write_atomically
+from convmixer.files.untrusted import read_json
+from convmixer.project import FOLDER_NAME, is_folder_name, logs_folder
+from convmixer.sweeps.database import file_address, open_database, problem_of, read_address, secrets_of, without_secrets
 from convmixer.sweeps.search import Objective
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
-DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+STUDY = "study.json"
+
+log = logging.getLogger("convmixer")
 
 
 def sweeps_folder() -> Path:
+    """The folder of all studies."""
     return logs_folder() / "sweeps"
 
 
@@ -40,8 +45,8 @@ def check_name(name: str) -> str:
     Raises:
         UserError: it can't.
     """
-    if not name or len(name) > 100 or name.startswith(".") or not name.isprintable() or set(name) & set('/\\:*?"<>|'):
-        raise UserError(f"--name {name[:100]!r}: expected a name that can be a folder's")
+    if not is_folder_name(name):
+        raise UserError(f"--name {shortened(name)!r}: expected {FOLDER_NAME}")
     return name
 
 
@@ -69,7 +74,7 @@ def create(
         script: as it was typed, for the command that trains the best trial again.
 
     Raises:
-        UserError: it was begun with others, or its database can't be had.
+        UserError: it was begun with others, or its database can't be used.
     """
     folder = sweeps_folder() / name
     database = _open(name, url)
@@ -96,7 +101,7 @@ def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
 
 
 def _in_words(setting: Any) -> str:
-    """What a key was given, or what is searched (as `Space.describe` has it): `8 or 16`, `from 0.0 to 1.0`."""
+    """Write a key's value, or what is searched (as `Space.describe` has it): `8 or 16`, `from 0.0 to 1.0`."""
     if not isinstance(setting, dict):
         return "not given" if setting is None else str(setting)
     found, condition = setting["attributes"], setting["if"]
@@ -116,7 +121,7 @@ def load(name: str, url: str | None = None) -> optuna.Study:
     """A study by its name, or the one begun last by `last`.
 
     Raises:
-        UserError: there is none, or its database can't be had.
+        UserError: there is none, or its database can't be used.
     """
     names = all_names()
     if not names:
@@ -124,68 +129,53 @@ def load(name: str, url: str | None = None) -> optuna.Study:
     name = names[-1] if name == "last" else name
     if name not in names:
         raise UserError(f"there is no sweep {name!r}, only {', '.join(names[-10:])}")
-    remembered = json.loads((sweeps_folder() / name / "study.json").read_text())
-    database = _open(name, url or remembered["storage"])
+    database = _open(name, url or _remembered(sweeps_folder() / name))
     try:
         study = optuna.load_study(study_name=name, storage=database)
         study.user_attrs["settings"]
+        study.get_trials(deepcopy=False)
     except KeyError:
         raise UserError(f"sweep {name}: it was stopped before its first trial; the same command begins it") from None
-    except optuna.exceptions.StorageInternalError as error:
-        raise UserError(f"sweep {name}: its database can't be read: {error.__cause__}") from None
+    except (optuna.exceptions.StorageInternalError, ValueError, TypeError) as error:
+        raise UserError(f"sweep {name}: its database can't be read: {problem_of(error)}") from None
     return study
 
 
 def all_names() -> list[str]:
     """Every study, oldest first."""
-    files = sweeps_folder().glob("*/study.json")
+    files = sweeps_folder().glob(f"*/{STUDY}")
     return [f.parent.name for f in sorted(files, key=lambda f: f.stat().st_mtime)]
 
 
 def _remember(folder: Path, url: str | None) -> None:
-    """Without its password: that is for PGPASSWORD, ~/.pgpass or --storage to say again."""
-    file = folder / "study.json"
-    if file.exists():
+    """Note the database, without its password: that is for PGPASSWORD, ~/.pgpass or --storage to say again."""
+    with suppress(UserError):
+        _remembered(folder)
         return
-    shown = _url(url)._replace(password=None).render_as_string() if url else None
-    aside = folder / ".study.json"
-    aside.write_text(json.dumps({"storage": shown}) + "\n")
-    os.replace(aside, file)
+    shown = without_secrets(read_address(url)).render_as_string() if url else None
+    write_atomically(folder / STUDY, (json.dumps({"storage": shown}) + "\n").encode())
+
+
+def _remembered(folder: Path) -> str | None:
+    """The address of a study's database; None for the file in its folder."""
+    found = read_json(folder / STUDY)
+    if isinstance(found, dict) and isinstance(found.get("storage", 0), str | None):
+        return found["storage"]
+    raise UserError(f"{folder / STUDY}: is damaged, it names no database")
 
 
 def reach(url: str) -> None:
     """Try a database, before a study is begun in it.
 
     Raises:
-        UserError: it can't be had.
+        UserError: it can't be used.
     """
-    _open("", url).remove_session()
-
-
-def _url(url: str) -> Any:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise UserError(f"--storage {url}: expected a URL, as postgresql://user@host/database") from None
-    return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
-
-
-def _commit_without_waiting(connection: Any, record: Any) -> None:
-    """Whole after a kill or a power cut; the last moments before a power cut may be missing, but the runs have them."""
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    address = read_address(url)
+    open_database(address).remove_session()
+    if secrets_of(address):
+        log.warning("--storage: all users of this machine can see a password there; PGPASSWORD and ~/.pgpass hide it")
 
 
 def _open(name: str, url: str | None) -> RDBStorage:
-    if url is None:
-        url = f"sqlite:///{sweeps_folder() / name / 'study.db'}"
-    address = _url(url)
-    try:
-        database = RDBStorage(address.render_as_string(hide_password=False))
-        if address.get_backend_name() == "sqlite":
-            event.listen(database.engine, "connect", _commit_without_waiting)
-            database.engine.dispose()
-        return database
-    except (SQLAlchemyError, ImportError, RuntimeError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
-        raise UserError(f"--storage {address.render_as_string()}: can't be used: {reason}") from None
+    address = file_address(sweeps_folder() / name / "study.db") if url is None else read_address(url)
+    return open_database(address)

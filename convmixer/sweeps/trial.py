@@ -1,12 +1,13 @@
 """One trial while it is evaluated: its runs, one after another, a run for each seed.
 
 All that is known of a trial is in the study's database and in the folders of its runs, whose uuids follow from study,
-trial, point and seed. A sweep may be killed at any moment: whoever takes it up again finds what there is and goes on.
+point and seed. A sweep may be killed at any moment: whoever takes it up again finds what there is and resumes it. So
+does a trial at a point that was tried before: its runs are there, and none is trained twice.
 """
 
 import math
-import shutil
 import statistics
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,24 +18,28 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from convmixer.console import as_argument
+from convmixer.console import as_argument, duration
+from convmixer.errors import TrainingFault
 from convmixer.sweeps.executors import Executor, Process, Task
 from convmixer.sweeps.search import Objective
 from convmixer.sweeps.space import Space
+from convmixer.tracking.known_runs import begin_or_resume, find_run
 from convmixer.tracking.run_folder import LOG, read_log
 from convmixer.tracking.runs import Run
 
 EPOCH_ENDS = "accuracy.valid"  # recorded once an epoch
+TAIL = 2**16  # bytes of what a run printed; it may be without end
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every trial of a sweep shares.
+    """All that every trial of a sweep shares.
 
     Args:
         folder: the study's; logs: where runs lie.
         seeds: the seed of each run of a trial.
-        retry: how often a trial that failed is gone on with.
+        retry: how often a trial that failed is resumed.
+        stall: seconds after which a run that has recorded nothing new is stopped, and has failed.
     """
 
     name: str
@@ -44,24 +49,33 @@ class Plan:
     objective: Objective
     seeds: tuple[int, ...]
     retry: int = 0
+    stall: float = math.inf
 
 
 class ActiveTrial:
-    """A trial of `plan` that is being evaluated by `executor`."""
+    """A trial of `plan` that is being evaluated by `executor`.
 
-    def __init__(self, plan: Plan, trial: optuna.Trial, executor: Executor) -> None:
+    Args:
+        others: all that are being evaluated; one of them may be at the same point.
+    """
+
+    def __init__(self, plan: Plan, trial: optuna.Trial, executor: Executor, others: list["ActiveTrial"]) -> None:
         self.plan = plan
         self.trial = trial
         self.point = plan.space.suggest(trial)
         self.process: Process | None = None
         self._executor = executor
+        self._others = others
         self._values: list[float] = []
         self._epochs = 0  # of the present run
         self._log_size = -1
         self._is_pruned = False
+        self._is_stalled = False
+        self._grew_at = time.monotonic()
         words = " ".join(plan.space.arguments(self.point))
-        identity = f"{trial.study.user_attrs['id']}/{trial.number}/{words}"
-        self._uuids = [uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}/{seed}").hex for seed in plan.seeds]
+        identity = f"{trial.study.user_attrs['id']}/{words}"
+        runs = [uuid.uuid5(uuid.NAMESPACE_OID, f"{identity}/{seed}").hex for seed in plan.seeds]
+        self._uuids = trial.user_attrs.get("runs", runs)  # a study begun by an older version has other uuids
         trial.set_user_attr("runs", self._uuids)
 
     @property
@@ -75,11 +89,17 @@ class ActiveTrial:
 
     @property
     def has_begun(self) -> bool:
+        """True while one of its runs is trained."""
         return self.process is not None
 
     @property
+    def uuid(self) -> str:
+        """The present run."""
+        return self._uuids[min(len(self._values), len(self._uuids) - 1)]
+
+    @property
     def output(self) -> Path:
-        """What the trial's runs print."""
+        """The file of all that the trial's runs print."""
         return self.plan.folder / "trials" / f"{self.number:04}.log"
 
     def advance(self) -> bool:
@@ -89,6 +109,7 @@ class ActiveTrial:
         status = self.process.poll()
         self._follow()
         if status is None:
+            self._stop_if_stalled()
             return False
         self.process = None
         return self._run_ended(status)
@@ -99,6 +120,8 @@ class ActiveTrial:
             self.process.stop()
 
     def _next_run(self) -> bool:
+        if any(other.has_begun and other.uuid == self.uuid for other in self._others):
+            return False  # that one trains what this one needs
         run = self._run()
         if run is not None and run.is_running():  # an earlier sweep's, which is still writing its checkpoint
             return False
@@ -110,25 +133,19 @@ class ActiveTrial:
         return False
 
     def _start(self, run: Run | None) -> None:
-        uuid = self._uuids[len(self._values)]
-        if run is not None and run.checkpoint("last").exists():
-            arguments = ["resume", uuid, "--quiet"]
-        else:
-            if run is not None:  # killed before its first checkpoint: there is nothing in it to go on from
-                shutil.rmtree(run.folder)
-            seed = as_argument("seed", self.plan.seeds[len(self._values)])
-            arguments = ["train", *self.plan.space.arguments(self.point), seed, "--quiet"]
+        seed = as_argument("seed", self.plan.seeds[len(self._values)])
+        arguments = begin_or_resume(run, self.uuid, ["train", *self.plan.space.arguments(self.point), seed])
+        arguments.append("--quiet")
         self.output.parent.mkdir(parents=True, exist_ok=True)
         with open(self.output, "a", encoding="utf-8") as file:
             file.write(f"$ {' '.join(arguments)}\n")
         self._epochs, self._log_size = 0, -1
-        self.process = self._executor.start(Task(uuid, self.plan.name, tuple(arguments), self.output))
+        self._grew_at, self._is_stalled = time.monotonic(), False
+        self.process = self._executor.start(Task(self.uuid, self.plan.name, tuple(arguments), self.output))
 
     def _run(self) -> Run | None:
         """The present run, where its folder is there."""
-        uuid = self._uuids[len(self._values)]
-        folder = next(self.plan.logs.glob(f"*/{uuid}"), None)
-        return Run(folder) if folder else None
+        return find_run(self.uuid, self.plan.logs)
 
     def _follow(self) -> None:
         """Pass on what the first run's epochs came to, and stop it where it is not worth going on."""
@@ -138,6 +155,7 @@ class ActiveTrial:
         if size == self._log_size or log is None:
             return
         self._log_size = size
+        self._grew_at = time.monotonic()
         values = list(epoch_values(log, self.plan.objective.metric))
         self._epochs = len(values)
         if self._values:
@@ -151,6 +169,11 @@ class ActiveTrial:
     def _prune_if_hopeless(self) -> None:
         if not self._is_pruned and self.process is not None and self.trial.should_prune():
             self._is_pruned = True
+            self.process.stop()
+
+    def _stop_if_stalled(self) -> None:
+        if not self._is_stalled and time.monotonic() > self._grew_at + self.plan.stall:
+            self._is_stalled = True
             self.process.stop()
 
     def _run_ended(self, status: int) -> bool:
@@ -172,18 +195,27 @@ class ActiveTrial:
         if len(self._values) > 1:
             self.trial.set_user_attr("values", self._values)
             self.trial.set_user_attr("deviation", statistics.stdev(self._values))
+        earlier = self.trial.study.get_trials(deepcopy=False)[: self.number]
+        same = next((t.number for t in earlier if t.user_attrs.get("runs") == self._uuids), None)
+        if same is not None:
+            self.trial.set_user_attr("same_as", same)
         self.trial.study.tell(self.trial, statistics.mean(self._values))
         return True
 
     def _retry_or_fail(self, status: int) -> bool:
+        reason = self._reason(status)
+        if reason.startswith("the disk is full"):  # which is no fault of this point
+            raise TrainingFault(f"trial {self.number}: {reason}")
         tried = self.trial.user_attrs.get("retries", 0)
         if tried >= self.plan.retry:
-            return self._fail(self._reason(status))
+            return self._fail(reason)
         self.trial.set_user_attr("retries", tried + 1)
         return False
 
     def _reason(self, status: int) -> str:
         last = _last_line(self.output)
+        if self._is_stalled:
+            return f"it recorded nothing for {duration(self.plan.stall)}"
         if status < 0:
             hint = " (out of memory?)" if status == -9 else ""
             return f"killed by {Signals(-status).name}{hint}"
@@ -192,9 +224,8 @@ class ActiveTrial:
         return f"ended with status {status}" if last.startswith("$ ") else last.removeprefix("error: ")
 
     def _fail(self, reason: str) -> bool:
-        lines = self.output.read_text(errors="replace").count("\n") if self.output.exists() else 0
         self.trial.set_user_attr("reason", reason)
-        self.trial.set_user_attr("log", f"{self.output}:{lines}")
+        self.trial.set_user_attr("log", f"{self.output}:{_count_lines(self.output)}")
         self.trial.study.tell(self.trial, state=TrialState.FAIL)
         return True
 
@@ -211,7 +242,7 @@ def epoch_values(log: Path, metric: str) -> Iterator[float]:
 
 
 def _value(run: Run, metric: str) -> float | None:
-    """What the run ended with: of the weights that were tested, else recorded last."""
+    """The value that the run ended with: of the weights that were tested, else recorded last."""
     if metric in run.summary:
         return float(run.summary[metric])
     values = [line["track"][metric] for line in read_log(run.folder / LOG) if metric in line["track"]]
@@ -225,6 +256,16 @@ def _recorded(run: Run) -> list[str]:
     return list(names)
 
 
-def _last_line(file: Path) -> str:
-    lines = [line for line in file.read_text(errors="replace").splitlines() if line.strip()]
+def _last_line(path: Path) -> str:
+    """The last line that is not empty; of a file of any size."""
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL))
+        lines = [line for line in file.read(TAIL).decode(errors="replace").splitlines() if line.strip()]
     return " ".join(lines[-1].split())[:500] if lines else ""
+
+
+def _count_lines(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with open(path, "rb") as file:
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(TAIL), b""))

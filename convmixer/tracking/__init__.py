@@ -1,1 +1,1 @@
-"""Run folders, written and read back; labml, whose format they have; labml servers elsewhere."""
+"""Writes and reads run folders in labml's format, and sends runs to labml servers."""

@@ -1,7 +1,7 @@
-"""A labml server elsewhere, as a run meets it: takes packets, and says which it has.
+"""A client for a labml server on another machine: it sends packets, and asks which ones have arrived.
 
-Nothing that a server does or leaves undone keeps a caller waiting for long, fills memory, or raises anything but
-`NotTaken`: each request runs in a daemon thread of its own, which is hung up when its time is over.
+Whatever a server does, callers do not wait long, memory is limited, and only `NotTaken` is raised: each request runs
+in its own daemon thread, whose connection is closed when its time is over.
 """
 
 import json
@@ -29,29 +29,29 @@ VARIABLE = re.compile(r"\$(\w+)")
 
 
 class NotTaken(Exception):
-    """A server did not take a packet, as far as is known: why, in a few words."""
+    """The error if a server has not confirmed a packet. The message is the reason, in a few words."""
 
 
 class Refused(NotTaken):
-    """It answered, with an HTTP error."""
+    """The error if a server answered with an HTTP error."""
 
 
 def wrong_url(url: str) -> str | None:
-    """Why `url` can't be labml's `app_url`."""
+    """Return the reason why `url` can't be labml's `app_url`; None if it can."""
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.path.strip("/")
     except ValueError:
         is_right = False
     if not is_right or not url.isascii() or " " in url:
-        return f"tracking.app_url={url} is wrong, expected a labml server's address, as {EXAMPLE}"
+        return f"tracking.app_url={url} is wrong, expected the address of a labml server, such as {EXAMPLE}"
     if parts.query or parts.fragment or "@" in parts.netloc:
-        return "tracking.app_url must have no user, `?` or `#`; labml's token is the end of its path"
+        return "tracking.app_url can't have a user, `?` or `#`; labml's token is the end of its path"
     return None
 
 
 def complete_url(url: str) -> str:
-    """The URL with each `$NAME` replaced by that variable of the environment; so a token is kept in no file.
+    """Replace each `$NAME` in the URL by that environment variable, so that a token need not be in a file.
 
     Raises:
         UserError: the URL is wrong, or a variable is not set.
@@ -62,7 +62,7 @@ def complete_url(url: str) -> str:
     complete = VARIABLE.sub(lambda match: environ[match[1]], url)
     wrong = wrong_url(complete)
     if wrong:
-        raise UserError(wrong if complete == url else f"tracking.app_url: {url} is no address with its variables set")
+        raise UserError(wrong if complete == url else f"tracking.app_url: {url} with its variables is not an address")
     return complete.rstrip("/")
 
 
@@ -70,7 +70,7 @@ class AppServer:
     """The labml server at `url` (labml's `app_url`), for one run.
 
     Raises:
-        UserError: what `complete_url` raises.
+        UserError: the URL is wrong, or a variable in it is not set.
     """
 
     def __init__(self, url: str, run_uuid: str) -> None:
@@ -79,10 +79,10 @@ class AppServer:
         self._run_uuid = run_uuid
 
     def take(self, packet: dict[str, Any]) -> None:
-        """Hand over a packet in labml's format.
+        """Send a packet in labml's format.
 
         Raises:
-            NotTaken: it refused, failed, or neither answered nor has the packet after `PATIENCE` seconds.
+            NotTaken: the server refused or failed, or has not confirmed the packet after `PATIENCE` seconds.
         """
         run = {"run_uuid": self._run_uuid, "rank": 0, "main_rank": 0, "world_size": 0, "labml_version": __version__}
         exchange = _Exchange(f"{self.url}/track?{urlencode(run)}", json.dumps(packet).encode())
@@ -97,10 +97,10 @@ class AppServer:
         _check(exchange.answer())
 
     def has(self, mark: float) -> bool:
-        """Whether the last packet that it took is the one whose `status.time` is `mark`.
+        """Return True if the last packet that the server took is the one whose `status.time` is `mark`.
 
         Raises:
-            NotTaken: it can't be asked now.
+            NotTaken: the server does not answer.
         """
         root = self.url.rpartition("/")[0]  # what precedes the token
         exchange = _Exchange(f"{root}/run/status/{self._run_uuid}")
@@ -110,27 +110,27 @@ class AppServer:
         try:
             return json.loads(exchange.answer())["run_status"]["time"] == mark
         except (Refused, ValueError, KeyError, TypeError, RecursionError):
-            return False  # it does not know the run, or such questions
+            return False  # it does not know the run, or this request
 
 
 def _check(answer: bytes) -> None:
-    """Raise `NotTaken` for what is no labml server's consent."""
+    """Raise `NotTaken` unless the answer is a labml server's confirmation."""
     try:
         errors = json.loads(answer)["errors"]
         reasons = [f"{e['error']}: {e['message']}" for e in errors if "warning" not in e]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise NotTaken("answered what no labml server answers") from None
+        raise NotTaken("its answer is not that of a labml server") from None
     if reasons:
         raise NotTaken(f"answered {_printable(reasons[0])}")
 
 
 def _printable(text: str) -> str:
-    """Text of a server's, fit for a terminal."""
+    """Return a server's text with unprintable characters replaced, for a terminal."""
     return "".join(c if c.isprintable() else " " for c in text[:200])
 
 
 class _Exchange(threading.Thread):
-    """One request and its answer."""
+    """A request and its answer, in its own thread."""
 
     def __init__(self, url: str, body: bytes | None = None) -> None:
         super().__init__(daemon=True)
@@ -160,26 +160,30 @@ class _Exchange(threading.Thread):
             self.hang_up()
 
     def hang_up(self) -> None:
-        """Let the thread end, whatever the server does."""
+        """Close the connection, so that the thread ends."""
         self._hung_up = True
         with suppress(OSError):
             if self._socket is not None:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
     def ended(self, seconds: float) -> bool:
-        """Whether there is an answer, or a failure, after so many seconds."""
+        """Wait up to `seconds`, and return True if there is an answer or a failure."""
         self.join(seconds)
         return not self.is_alive()
 
     def answer(self) -> bytes:
-        """What the server answered, or the reason why it has not."""
+        """Return the server's answer.
+
+        Raises:
+            NotTaken: the request failed.
+        """
         if self._failure:
             raise self._failure
         return self._answer
 
 
 def _reporting(kind: type[HTTPConnection], exchange: _Exchange) -> type[HTTPConnection]:
-    """A connection that tells the exchange when it stands: from then on it can be hung up."""
+    """Return a connection class that tells the exchange when it is connected, so that it can be closed."""
 
     class Connection(kind):  # type: ignore[misc, valid-type]
         def connect(self) -> None:
@@ -208,7 +212,7 @@ class _Https(HTTPSHandler):
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """A packet, and the token in its URL, go where the user said and nowhere else."""
+    """A handler that follows no redirects: a token in the URL must not go to another server."""
 
     def redirect_request(self, *arguments: Any) -> None:
-        """Treat it as the error that it then is."""
+        """Return None, which makes the redirect an error."""

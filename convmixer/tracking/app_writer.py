@@ -1,24 +1,23 @@
-"""Sends a run to a labml server elsewhere while it trains (`tracking.app_url`); training never waits for it."""
+"""Sends a run to a labml server while it trains (`tracking.app_url`). Training never waits for it."""
 
 import logging
-import sys
 import threading
-from pathlib import Path
 
 from labml.internal.experiment import experiment_singleton
 
 from convmixer.errors import UserError
+from convmixer.project import command
 from convmixer.tracking.app_server import AppServer, NotTaken
 from convmixer.tracking.outbox import Outbox
 from convmixer.tracking.runs import Run
 
-EVERY = 2.0  # seconds between looks into the run's folder
-LONGEST_PAUSE = 60.0  # seconds between attempts, while the server is away
-LAST_WAIT = 2.0  # seconds for what is left when training ends
+EVERY = 2.0  # seconds between two packets
+LONGEST_PAUSE = 60.0  # seconds between attempts while the server does not answer
+LAST_WAIT = 2.0  # seconds to send the rest when training ends
 
 
 class AppWriter(threading.Thread):
-    """Stands where labml keeps its own `AppExperiment`, and is told by labml when the run ends."""
+    """A thread that sends a run. It replaces labml's `AppExperiment`, so labml tells it when the run ends."""
 
     def __init__(self, run: Run, url: str) -> None:
         super().__init__(name="tracking.app_url", daemon=True)
@@ -30,7 +29,7 @@ class AppWriter(threading.Thread):
         try:
             with self._outbox:
                 self._follow()
-        except Exception as error:  # a fault here is told at the end, and is none of the training's
+        except Exception as error:  # reported at the end; training continues
             self._failure = f"{type(error).__name__}: {error}"
 
     def _follow(self) -> None:
@@ -43,7 +42,7 @@ class AppWriter(threading.Thread):
             self._ended.wait(min(EVERY * 2**failures, LONGEST_PAUSE))
 
     def _send(self, ended: bool) -> bool:
-        """Whether all that is there was taken."""
+        """Send all new data, and return True if the server took it."""
         try:
             self._outbox.send(ended)
         except (NotTaken, OSError) as error:
@@ -52,10 +51,10 @@ class AppWriter(threading.Thread):
         return True
 
     def worker(self) -> None:
-        """labml calls this in processes that help with data; they send nothing."""
+        """Do nothing; labml calls this in data-loading processes."""
 
     def status(self, rank: int, status: str, details: str, time_: float) -> None:
-        """labml calls this when the run has ended: say what could not be sent."""
+        """Warn about data that could not be sent; labml calls this when the run has ended."""
         self._ended.set()
         self.join(LAST_WAIT)
         run, server = self._outbox.run, self._outbox.server
@@ -64,13 +63,13 @@ class AppWriter(threading.Thread):
         except (UserError, OSError) as error:
             unsent = str(error)
         if unsent:
-            how = f"python {Path(sys.argv[0]).name} runs send {run.uuid}"
-            line = f"not sent to {server.name} ({self._failure}): {unsent}; send them with: {how}"
+            how = f"{command()} runs send {run.uuid}"
+            line = f"not sent to {server.name} ({self._failure}): {unsent}; send this later with: {how}"
             logging.getLogger(__name__).warning(line)
 
 
 def follow(run: Run, url: str) -> None:
-    """Send the run that labml has started, from now to its end."""
+    """Send the run that labml has started, from now until it ends."""
     writer = AppWriter(run, url)
     experiment_singleton().app_experiment = writer
     writer.start()

@@ -1,7 +1,8 @@
-"""Learning curves of runs as a picture."""
+"""Draws the learning curves of runs."""
 
 from typing import TYPE_CHECKING
 
+from convmixer.console import printable
 from convmixer.tracking.runs import Run
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ PANELS = (
 
 
 def learning_curves(runs: list[Run]) -> "Figure":
-    """Loss, accuracy, learning rate and speed over the training images seen: a colour a run, train thin, valid bold."""
+    """Draw loss, accuracy, learning rate and speed over the training images seen.
+
+    Each run has its own colour; thin lines are of training, bold ones of validation.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
@@ -34,7 +38,7 @@ def learning_curves(runs: list[Run]) -> "Figure":
         axis.set_title(title, fontsize=10)
         axis.grid(alpha=0.3)
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        names = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))  # one entry a metric, not a run
+        names = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))  # one entry for each metric
         if len(names) > 1:
             axis.legend(names.values(), names.keys(), fontsize=8)
     figure.supxlabel("training images seen", fontsize=10)
@@ -51,11 +55,11 @@ VALID = {"linewidth": 2.2, "marker": "."}
 
 def _title(runs: list[Run]) -> str:
     title = f"{runs[0].info['name']} {runs[0].uuid[:8]}" if len(runs) == 1 else f"{len(runs)} runs"
-    return title.replace("$", r"\$")  # which begins a formula
+    return printable(title).replace("$", r"\$")  # a plain $ would begin a formula
 
 
 def _colours(n: int) -> list[str] | list[tuple[float, ...]]:
-    """Colours that differ: matplotlib's ten, or as many as are needed from one scale."""
+    """Return `n` different colours: Matplotlib's ten, or more from a colour map."""
     from matplotlib import colormaps
 
     return [f"C{i}" for i in range(n)] if n <= 10 else list(colormaps["turbo"].resampled(n)(range(n)))

@@ -1,4 +1,4 @@
-"""labml 0.5.3 as this project's commands need it: patched from outside, here only, each patch with its reason."""
+"""Patches labml 0.5.3 for this project's commands, each patch with its reason. No other module patches it."""
 
 import sys
 from contextlib import suppress
@@ -18,17 +18,17 @@ from convmixer.project import logs_folder, project_folder
 
 
 class _NoComputer:
-    """labml lists each project in ~/.labml for its sync service, and crashes where HOME can't be written."""
+    """A replacement for labml's list of projects in ~/.labml, which crashes if HOME can't be written."""
 
     def add_project(self, path: object) -> None:
-        """Nothing reads that list here."""
+        """Do nothing: nothing here reads that list."""
 
 
 def release_console() -> None:
-    """Give stdout and stderr back as they were.
+    """Restore stdout and stderr.
 
-    Importing labml hooks them to keep all that is printed in memory for its app, for ever when there is no app; each
-    step gets slower with it.
+    labml hooks them when it is imported, to keep all printed text in memory for its app. Without an app it is never
+    freed, and each step gets slower.
     """
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "write", None) in (logs._write_stdout, logs._write_stderr):
@@ -37,9 +37,9 @@ def release_console() -> None:
 
 
 def _git_status() -> tuple[dict, str | None]:
-    """The commit of the code that runs. labml looks for it where the runs lie, which need not be the repository.
+    """Return the commit of the script's repository. labml looks for it in the folder of runs, which may be elsewhere.
 
-    Where there is no repository, or git refuses (a folder of another user's, say), the commit is unknown.
+    If there is no repository, or git refuses (for example a folder of another user), the commit is unknown.
     """
     unknown = {"remotes": [], "commit": "unknown", "commit_message": "", "is_dirty": False, "diff": ""}
     try:
@@ -54,12 +54,12 @@ def _git_status() -> tuple[dict, str | None]:
             "diff": repository.git.diff(),
         }
         return unknown | known, None
-    except Exception:  # GitPython passes on whatever git says, in many types; it needs git itself to be imported
+    except Exception:  # GitPython raises many types, and can't be imported without git
         return unknown, None
 
 
 def _save_info(run: Run) -> None:
-    """`run.yaml`, whole at any moment: labml empties it first, and a kill or a full disk then costs the whole run."""
+    """Write `run.yaml` atomically: labml empties it first, so a kill or a full disk then loses the whole run."""
     run.make_path()
     run.pid_path.write_text(str(run.pid))
     write_atomically(run.info_path, util.yaml_dump(run.to_dict()).encode())
@@ -68,12 +68,12 @@ def _save_info(run: Run) -> None:
 
 
 def _save_configs(saver: FileConfigsSaver, configs: dict) -> None:
-    """`configs.yaml`, likewise."""
+    """Write `configs.yaml` atomically, for the same reason."""
     write_atomically(saver.configs_path, util.yaml_dump(configs).encode())
 
 
 def _finish(run: experiment.Experiment, status: str, details: object = None) -> None:
-    """Write how a run ended to run_log.jsonl; where that can't be done, it must not hide why the run ended."""
+    """Write how a run ended to run_log.jsonl; if that fails, the reason why the run ended is still raised."""
     with suppress(OSError):
         _labml_finish(run, status, details)
 
@@ -82,12 +82,12 @@ _labml_finish = experiment.Experiment.finish
 
 
 def keep_classes_apart() -> None:
-    """An object of a `Configs` subclass would write the subclass's defaults into the base class for good."""
+    """Stop labml from writing the defaults of a `Configs` subclass into the base class."""
     ConfigItem.update = lambda self, other: None
 
 
 def apply() -> None:
-    """All patches. Call before `labml.experiment.create`."""
+    """Apply all patches. Call this before `labml.experiment.create`."""
     release_console()
     # The commands print for themselves; labml's own lines carry colour codes into files and pipes.
     ConsoleDestination.log = lambda self, parts, *, is_new_line, is_reset: None
@@ -99,6 +99,6 @@ def apply() -> None:
 
 
 def use_project_folder() -> None:
-    """Let labml keep `logs/` and `data/` where the commands look for them."""
+    """Make labml use the `logs/` and `data/` folders of the project, as the commands do."""
     apply()
     lab.configure({"path": str(project_folder()), "experiments_path": str(logs_folder())})

@@ -1,7 +1,7 @@
-"""What of a run a labml server elsewhere has not got yet: read from the run's folder, which is the only queue.
+"""Sends to a labml server the data of a run that it does not have yet, read from the run's folder.
 
-What was taken is kept in the folder's `sent.json`, for each server, so that nothing is sent twice: not by a resumed
-run, nor by `runs send`. Memory holds one packet at a time, however long the server is away.
+The folder's `sent.json` records for each server what it has taken, so that a resumed run or `runs send` sends nothing
+twice. Only one packet is in memory, however long the server does not answer.
 """
 
 import hashlib
@@ -18,12 +18,13 @@ from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
+from convmixer.files.untrusted import read_bytes
 from convmixer.tracking.app_server import AppServer
-from convmixer.tracking.run_folder import CONSOLE, LOG, SENDING, SENT
+from convmixer.tracking.run_folder import CONSOLE, LOG, RUN_LOG, SENDING, SENT
 from convmixer.tracking.runs import Run
 
-SAVES = 1000  # in a packet
-CONSOLE_BYTES = 1 << 16  # in a packet
+SAVES = 1000  # most lines of log.jsonl in a packet
+CONSOLE_BYTES = 1 << 16  # most bytes of console.log in a packet
 ABOUT = ("name", "comment", "tags", "notes", "python_file", "start_step")
 CODE = ("repo_remotes", "commit", "commit_message", "is_dirty")
 IN_PROGRESS = "in progress"
@@ -31,19 +32,22 @@ IN_PROGRESS = "in progress"
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run has been sent."""
+    """A position in a run's files: everything before it has been sent."""
 
-    saves: int = 0  # lines of log.jsonl; a resumed run writes again, to the same values, what it drops of them
+    saves: int = 0  # lines of log.jsonl; a resumed run writes dropped lines again, with the same values
     console: int = 0  # bytes of console.log
     ends: int = 0  # lines of run_log.jsonl; each is an end of the run
     description: str = ""  # hash of run.yaml and configs.yaml
 
 
 class Outbox:
-    """A run's packets for one server, in their order. One process at a time may hold it.
+    """The queue of a run's packets for one server. Only one process at a time may use it.
+
+    Args:
+        wait: wait while another process is sending this run.
 
     Raises:
-        UserError: another process sends this run now, and `wait` is false.
+        UserError: another process is sending this run, and `wait` is false.
     """
 
     def __init__(self, run: Run, server: AppServer, wait: bool = False) -> None:
@@ -53,7 +57,7 @@ class Outbox:
         self._lock = FileLock(run.folder / SENDING)
         # The URL itself may hold a token.
         self._key = f"{server.name} {hashlib.sha256(server.url.encode()).hexdigest()[:8]}"
-        self._passed, self._offset = 0, 0  # lines of the log known to be taken, and where they end
+        self._passed, self._offset = 0, 0  # number of lines of the log that were taken, and the byte after them
         self._log_inode = 0
 
     def __enter__(self) -> "Outbox":
@@ -69,10 +73,10 @@ class Outbox:
         self._lock.release()
 
     def send(self, ended: bool) -> int:
-        """Send all that is there now. Returns how many packets that took.
+        """Send all new data, and return the number of packets.
 
         Args:
-            ended: whether the run no longer trains, so that its last status is the one it ended with.
+            ended: the run has stopped training, so its last status is also sent.
 
         Raises:
             NotTaken: the server did not take a packet.
@@ -106,14 +110,18 @@ class Outbox:
         return True
 
     def unsent(self) -> str:
-        """What the server has not taken, in words; nothing where it has all."""
+        """Return in words what the server has not taken; an empty text if it has everything."""
         position, recorded = self._kept()[0], _count_lines(self.run.folder / LOG)
         if recorded > position.saves:
             return f"{recorded - position.saves} of {recorded} saves of metrics"
         return "how the run ended" if len(self._ends()) > position.ends else ""
 
     def _settled(self) -> Position:
-        """What was taken, for sure: a packet that a broken connection left in doubt is asked for."""
+        """Return the position that the server has reached, after asking about a packet that was in doubt.
+
+        Raises:
+            NotTaken: the server does not answer.
+        """
         position, doubtful, mark = self._kept()
         if doubtful and self.server.has(mark):
             self._keep(doubtful)
@@ -121,7 +129,7 @@ class Outbox:
         return position
 
     def _kept(self) -> tuple[Position, Position | None, float]:
-        """The position, and the one that a packet under way leads to, with its mark."""
+        """Return the sent position, the one after a packet in doubt (or None), and that packet's mark."""
         kept = self._read_sent().get(self._key, {"taken": {}, "doubtful": None, "mark": 0.0})
         return Position(**kept["taken"]), Position(**kept["doubtful"]) if kept["doubtful"] else None, kept["mark"]
 
@@ -135,16 +143,16 @@ class Outbox:
         try:
             return json.loads(file.read_text()) if file.exists() else {}
         except ValueError:
-            raise UserError(f"{file} is damaged: without it, all of the run is sent again") from None
+            raise UserError(f"{file} is damaged: delete it to send the whole run again") from None
 
     def _saves(self, taken: int) -> list[bytes]:
-        """The next lines of the log after those that were taken."""
+        """Return the next lines of the log after the first `taken` ones."""
         if not (self.run.folder / LOG).exists():
             return []
         found: list[bytes] = []
         with open(self.run.folder / LOG, "rb") as file:
             inode = os.fstat(file.fileno()).st_ino
-            if inode != self._log_inode:  # the first look, or the run went back and another file took its place
+            if inode != self._log_inode:  # the first time, or the run went back and the file was replaced
                 self._passed, self._offset, self._log_inode = 0, 0, inode
             file.seek(self._offset)
             for line in file:
@@ -158,9 +166,9 @@ class Outbox:
         return found
 
     def _track(self, saves: list[bytes]) -> dict[str, Any]:
-        """The metrics of these lines as labml's server takes them: `{"track": {name: {"step": [..], "value": [..]}}}`.
+        """Return the metrics of these lines in the server's format: `{"track": {name: {"step": [..], "value": [..]}}}`.
 
-        labml's own writer packs them so too, but averages points that are close together late in a run.
+        labml's own writer uses the same format, but averages points that are close together late in a run.
         """
         track: dict[str, dict[str, list[float]]] = {}
         try:
@@ -175,7 +183,7 @@ class Outbox:
         return {"track": track}
 
     def _console(self, taken: int) -> bytes:
-        """The next whole lines of the console's log, if they are not too many."""
+        """Return the next whole lines of the console's log, at most `CONSOLE_BYTES`."""
         file = self.run.folder / CONSOLE
         if not file.exists():
             return b""
@@ -185,11 +193,14 @@ class Outbox:
         return text if len(text) == CONSOLE_BYTES else text[: text.rfind(b"\n") + 1]
 
     def _ends(self) -> list[bytes]:
-        file = self.run.folder / "run_log.jsonl"
-        return file.read_bytes().splitlines() if file.exists() else []
+        file = self.run.folder / RUN_LOG
+        return read_bytes(file).splitlines() if file.exists() else []
 
     def _status(self, position: Position, is_last: bool) -> dict[str, Any]:
-        """How the run ended, with its last packet. Until then the time is what tells packets apart."""
+        """Return the run's status: with the last packet how it ended, before that "in progress" with the time.
+
+        The time tells packets apart.
+        """
         ends = self._ends()
         if is_last and len(ends) > position.ends:
             return json.loads(ends[-1])
@@ -200,4 +211,4 @@ def _count_lines(path: Path) -> int:
     if not path.exists():
         return 0
     with open(path, "rb") as file:
-        return sum(line.endswith(b"\n") for line in file)
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))

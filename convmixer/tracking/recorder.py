@@ -15,15 +15,27 @@ from labml.internal.tracker.indicators import Indicator
 from labml.internal.tracker.indicators.numeric import NumericIndicator
 from labml.internal.tracker.writers import Writer
 
-from convmixer.console import printable
+from convmixer.console import counted, printable, say
 from convmixer.errors import UserError
-from convmixer.files.atomic import clear_leftovers, write_atomically
+from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
-from convmixer.tracking.run_folder import CONFIGS, CONSOLE, CURVES, DIFF, FORMAT, FORMAT_FILE, INFO, LOCK, LOG, SUMMARY
+from convmixer.tracking.run_folder import (
+    CONFIGS,
+    CONSOLE,
+    CURVES,
+    DIFF,
+    FORMAT,
+    FORMAT_FILE,
+    INFO,
+    LOCK,
+    LOG,
+    SUMMARY,
+    log_lines,
+)
 
 
 class LineWriter(Writer):
-    """labml's file format, a line for each save, handed to the system at once.
+    """A writer of labml's file format that writes a line for each save at once.
 
     labml's own file writer keeps points in memory for up to a minute, and a kill loses them.
     """
@@ -32,36 +44,53 @@ class LineWriter(Writer):
         self._path = path
 
     def write(self, *, global_step: int, indicators: dict[str, Indicator]) -> None:
-        """One line for all values saved at this step."""
+        """Write one line with all values saved at this step.
+
+        Raises:
+            OSError: the disk is full, or the file can't be written.
+        """
         points = {
             indicator.mean_key: [[global_step, np.asarray(indicator.get_all_values()).tolist()]]
             for indicator in indicators.values()
             if isinstance(indicator, NumericIndicator) and not indicator.is_empty()
         }
         line = (json.dumps({"track": points, "time": time.time()}) + "\n").encode()
-        with open(self._path, "ab", buffering=0) as file:  # opened anew: another file may have taken its place
+        with open(self._path, "ab", buffering=0) as file:  # opened each time, as the file may have been replaced
             written = file.write(line)
-        if written < len(line):  # the system's way to say it before it refuses altogether
+        if written < len(line):  # the disk became full during the write
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
 
 
 def keep_log_up_to(path: Path, images: int) -> int:
-    """Drop from a log what was recorded after `images` training images, and a line a kill cut short.
+    """Drop from a log all lines recorded after `images` training images, and an incomplete last line.
 
     Returns:
-        How many lines were damaged otherwise; they are dropped too.
+        The number of other damaged lines, which are dropped too.
     """
     if not path.exists():
         return 0
-    lines = path.read_bytes().split(b"\n")[:-1]
-    steps = [_last_step(line) for line in lines]
-    kept = [line + b"\n" for line, step in zip(lines, steps, strict=True) if step is not None and step <= images]
-    write_atomically(path, b"".join(kept))
-    return steps.count(None)
+    damaged = 0
+    with written_whole(path, "wb") as kept:
+        for line in log_lines(path):
+            step = _last_step(line)
+            damaged += step is None
+            if step is not None and step <= images:
+                kept.write(line + b"\n")
+    return damaged
+
+
+def sound_bytes(path: Path, limit: int) -> int:
+    """Count the bytes of a log's whole lines from its beginning to the first damaged one, or to `limit`."""
+    count = 0
+    for line in log_lines(path):
+        if count >= limit or _last_step(line) is None:
+            break
+        count += len(line) + 1
+    return count
 
 
 def _last_step(line: bytes) -> int | None:
-    """Of a line of a log; None where it is none."""
+    """Return the last step of a line of a log; None if the line is damaged."""
     try:
         return max((step for points in parse_json(line)["track"].values() for step, _ in points), default=0)
     except (ValueError, TypeError, KeyError, AttributeError):
@@ -69,10 +98,10 @@ def _last_step(line: bytes) -> int | None:
 
 
 class Recorder:
-    """Records one run in its folder. Only one process at a time may hold a run.
+    """Records one run in its folder. Only one process at a time may record a run.
 
     Raises:
-        UserError: another process is at this run.
+        UserError: another process is training this run, or the folder can't be written.
     """
 
     def __init__(self, folder: Path, quiet: bool = False) -> None:
@@ -88,29 +117,43 @@ class Recorder:
         clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
-        """Begin, or go on after `images` training images: what was recorded later is dropped."""
+        """Begin to record, or resume after `images` training images: later records are dropped."""
         self.rewind(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
         write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
 
     def rewind(self, images: int) -> None:
-        """Drop what was recorded after `images` training images."""
+        """Drop all records after `images` training images."""
         damaged = keep_log_up_to(self.folder / LOG, images)
         if damaged:
-            self.say(f"{LOG}: {damaged} lines were damaged and are dropped")
+            self.say(f"{LOG}: {counted(damaged, 'damaged line')} dropped")
+
+    def sync(self) -> int:
+        """Bring the log to the disk, for a checkpoint that is written next. Returns how many bytes it has.
+
+        Without it, a power cut could leave a checkpoint whose log lacks what led to it.
+        """
+        for path, flags in ((self.folder / LOG, os.O_RDONLY | os.O_CREAT), (self.folder, os.O_RDONLY)):
+            descriptor = os.open(path, flags, 0o666)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return (self.folder / LOG).stat().st_size
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
-        """Values measured after `images` training images."""
+        """Record values measured after `images` training images."""
         tracker.save(images, values)
 
     def say(self, line: str) -> None:
-        """Keep a line in the run's console log, and print it."""
-        with open(self.folder / CONSOLE, "a", encoding="utf-8") as file:
+        """Write a line to the run's console log, and print it unless `quiet`."""
+        with open(self.folder / CONSOLE, "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(line + "\n")
         if not self.quiet:
-            print(printable(line), flush=True)
+            say(printable(line))
 
     def summary(self, values: dict[str, Any]) -> None:
-        """What the run ended with."""
+        """Write the summary of the run, which marks it as ended."""
+        self.sync()
         content = json.dumps(values, indent=2) + "\n"
         write_atomically(self.folder / SUMMARY, content.encode())

@@ -1,30 +1,53 @@
-"""The files of a run folder beside labml's own run.yaml, configs.yaml, indicators.yaml and run_log.jsonl."""
+"""Names and checks the files of a run folder, beside labml's own indicators.yaml and run_log.jsonl."""
 
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
-from convmixer.files.untrusted import parse_json, read_bytes
+from convmixer.files.untrusted import open_ordinary, parse_json, read_bytes
 
-FORMAT = 1  # of the folder; a larger one, when what an older version would read wrongly is written
-FORMAT_FILE = "format"  # holds it; the first runs have none
-INFO, CONFIGS, DIFF = "run.yaml", "configs.yaml", "source.diff"  # labml's
+FORMAT = 1  # of the folder; increased when older versions would read it wrongly
+FORMAT_FILE = "format"  # holds the format's number; the first runs have no such file
+INFO, CONFIGS, DIFF, RUN_LOG = "run.yaml", "configs.yaml", "source.diff", "run_log.jsonl"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
 CONSOLE = "console.log"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 CURVES = "curves.png"
 LOCK = ".lock"  # held by the process that trains
-SENT = "sent.json"  # what labml servers elsewhere have of it
-SENDING = ".sending"  # held by the process that sends it to one
+SENT = "sent.json"  # records what labml servers have taken
+SENDING = ".sending"  # held by the process that sends the run to a server
+
+
+LONGEST_LINE = 2**20  # bytes of a log's line; none of ours is as long
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; a last one that a kill cut short is left out."""
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [_line(line, f"{path}: line {number}") for number, line in enumerate(lines, 1)]
+    """Return the whole lines of a log; a last one that a kill cut short is left out.
+
+    Raises:
+        UserError: a line is damaged, or the file is no ordinary one.
+    """
+    return [_line(line, f"{path}: line {number}") for number, line in enumerate(log_lines(path), 1)]
+
+
+def log_lines(path: Path) -> Iterator[bytes]:
+    """Yield the whole lines of a log without their ends, very long ones in parts; none if it is missing.
+
+    Raises:
+        UserError: the file is no ordinary one, or can't be read.
+    """
+    try:
+        with open_ordinary(path) as file:
+            while (line := file.readline(LONGEST_LINE)).endswith(b"\n") or len(line) == LONGEST_LINE:
+                yield line.removesuffix(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
 
 def _line(text: bytes, where: str) -> dict[str, Any]:
@@ -36,29 +59,29 @@ def _line(text: bytes, where: str) -> dict[str, Any]:
             return line
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise UserError(f"{where} is damaged: it holds no points of metrics")
+    raise UserError(f"{where} is damaged: expected values of metrics")
 
 
 def check_folder(folder: Path) -> None:
-    """Make sure that what is read from a run's folder, and written to it, is in it, is no FIFO or device, and is known.
+    """Check that a run's folder is safe to use: no links out of it, only files and folders, a known format.
 
     Raises:
-        UserError: there is a link out of it, something else than files and folders, or it is of a newer format.
+        UserError: it has a link out of it, a FIFO, device or socket, or a newer format.
     """
     root = folder.resolve()
     for entry in _entries(root):
         if entry.is_symlink():
             target = Path(os.path.realpath(entry.path))  # which, unlike resolve(), takes a link to itself
             if not target.is_relative_to(root) or not target.exists():
-                raise UserError(f"{folder / entry.name} is a link out of the run's folder or to nothing: not followed")
+                raise UserError(f"{folder / entry.name} is a link that leads out of the run's folder or nowhere")
             continue
         try:
             mode = entry.stat(follow_symlinks=False).st_mode
         except FileNotFoundError:
-            continue  # it was written aside by the process that trains, and has got its name since
+            continue  # a temporary file of the process that trains, which has been renamed
         is_folder = stat.S_ISDIR(mode) and not entry.name.endswith((".yaml", ".json", ".jsonl", ".log", ".pt"))
         if not stat.S_ISREG(mode) and not is_folder:
-            raise UserError(f"{folder / entry.name} is no ordinary file")
+            raise UserError(f"{folder / entry.name} is not an ordinary file")
     _check_format(folder / FORMAT_FILE)
 
 
@@ -66,11 +89,11 @@ def _check_format(file: Path) -> None:
     found = read_bytes(file, 100).strip() if file.exists() else b"1"
     if not found.isdigit() or not 1 <= int(found) <= FORMAT:
         number = found.decode("ascii", "replace") if found.isdigit() else "unknown"
-        raise UserError(f"{file.parent}: a run of format {number}, this version reads up to {FORMAT}")
+        raise UserError(f"{file.parent}: the run has format {number}, this version reads up to {FORMAT}")
 
 
 def _entries(root: Path) -> list[os.DirEntry[str]]:
-    """What lies in a run's folder and in the folders in it, where nothing else is read."""
+    """Return the entries of a run's folder and of the folders in it."""
     try:
         top = list(os.scandir(root))
         return top + [inner for entry in top if entry.is_dir(follow_symlinks=False) for inner in os.scandir(entry)]

@@ -1,29 +1,28 @@
-"""Reads runs back from their folders, running ones too: what notebooks, `runs`, `resume` and `evaluate` use.
+"""Reads runs from their folders, also running ones, for notebooks, `runs`, `resume` and `evaluate`.
 
 from convmixer.tracking.runs import run, runs
 runs()                       # a table of all runs
 run("last").metrics          # a pandas table: a row for each step, a column for each metric
 
-No labml is imported, so that it works in any notebook: labml's logger breaks under IPython 9.
+It does not import labml, whose logger fails in notebooks with IPython 9.
 """
 
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from convmixer.errors import UserError
-from convmixer.files.untrusted import parse_json, read_bytes, read_json, read_yaml, wrong_values
+from convmixer.files.locks import is_held
+from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, wrong_values
 from convmixer.project import logs_folder
-from convmixer.tracking.run_folder import LOCK, LOG, SUMMARY, check_folder, read_log
+from convmixer.tracking.run_folder import LOCK, LOG, LONGEST_LINE, RUN_LOG, SUMMARY, check_folder, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class Run:
-    """One run, read from its folder."""
+    """A run read from its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,12 +30,12 @@ class Run:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """labml's `run.yaml`: name, comment, tags, date, time, commit."""
+        """labml's `run.yaml`: name, comment, tags, date, time, commit. Raises UserError if it is damaged."""
         info = self._yaml("run.yaml")
         info = {name: kind() for name, kind in INFO.items()} | {k: v for k, v in info.items() if v is not None}
         wrong = wrong_values(info, INFO)
         if wrong or not all(isinstance(tag, str) for tag in info["tags"]):
-            raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} is of another type")
+            raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} has the wrong type")
         return info
 
     @cached_property
@@ -45,12 +44,12 @@ class Run:
         configs = self._yaml("configs.yaml")
         for name, item in configs.items():
             if not isinstance(name, str) or not isinstance(item, dict) or not item.keys() >= ITEM:
-                raise UserError(f"{self.folder / 'configs.yaml'}: {str(name)[:60]} is no record of a key")
+                raise UserError(f"{self.folder / 'configs.yaml'}: {str(name)[:60]} is not the record of a key")
         return configs
 
     @property
     def configs(self) -> dict[str, Any]:
-        """Each key's value: an option's name, or the number it came to."""
+        """Each key's value: the name of an option, or the number that it resulted in."""
         return {
             name: item["computed"] if isinstance(item["computed"], int | float) else item["value"]
             for name, item in self.labml_configs.items()
@@ -58,7 +57,7 @@ class Run:
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """Each key's value as it can be given again."""
+        """Each key's value, as it can be given on the command line."""
         return {name: item["value"] for name, item in self.labml_configs.items()}
 
     @property
@@ -69,42 +68,38 @@ class Run:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the run ended with; empty where it has not."""
+        """The results at the end of the run; empty if it has not ended. Raises UserError if they are damaged."""
         file = self.folder / SUMMARY
         summary = read_json(file) if file.exists() else {}
         wrong = wrong_values(summary, ENDING)
         if wrong:
-            raise UserError(f"{file}: {wrong[0]} is of another type")
+            raise UserError(f"{file}: {wrong[0]} has the wrong type")
         return summary
 
     @property
     def status(self) -> str:
-        """running, completed, crashed, interrupted, or killed."""
-        if self.is_running():
+        """The run's status: running, completed, crashed, interrupted, killed; unknown where the folder can't tell."""
+        held = is_held(self.folder / LOCK)
+        if held:
             return "running"
-        if (self.folder / SUMMARY).exists():  # the last thing that is written
+        if (self.folder / SUMMARY).exists():  # which is written last
             return "completed"
-        log = self.folder / "run_log.jsonl"
-        lines = read_bytes(log).splitlines() if log.exists() else []
+        without_an_end = "unknown" if held is None else "killed"  # another user's run may still be running
         try:
-            return str(parse_json(lines[-1])["status"]) if lines else "killed"
-        except (ValueError, TypeError, KeyError):
+            lines = read_tail(self.folder / RUN_LOG, LONGEST_LINE).splitlines()
+            return str(parse_json(lines[-1])["status"]) if lines else without_an_end
+        except FileNotFoundError:
+            return without_an_end
+        except (OSError, UserError, ValueError, TypeError, KeyError):
             return "unknown"
 
     def is_running(self) -> bool:
-        """Whether a process is at this run now, on this machine."""
-        lock = FileLock(self.folder / LOCK)
-        try:
-            with lock.acquire(blocking=False):
-                return False
-        except Timeout:
-            return True
-        except OSError:
-            return False
+        """Return True if a process on this machine, perhaps another user's, is training this run now."""
+        return bool(is_held(self.folder / LOCK))
 
     @property
     def metrics(self) -> "pd.DataFrame":
-        """A row for each step (training images seen), a column for each metric, in the order first seen."""
+        """A table with a row for each step (training images seen) and a column for each metric."""
         import pandas as pd
 
         rows: dict[int, dict[str, float]] = {}
@@ -115,7 +110,7 @@ class Run:
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
 
     def checkpoint(self, name: str) -> Path:
-        """The file of the checkpoint `last` or `best`."""
+        """Return the path of the checkpoint `last` or `best`."""
         return self.folder / "checkpoints" / f"{name}.pt"
 
     def _yaml(self, name: str) -> dict[str, Any]:
@@ -126,7 +121,7 @@ class Run:
         return content
 
 
-# What is used of labml's `run.yaml`, of an item of its `configs.yaml`, and of a summary; other things may be there.
+# The entries that are used of labml's `run.yaml`, of an item of its `configs.yaml`, and of a summary, with their types.
 INFO = {**dict.fromkeys(("name", "comment", "trial_date", "trial_time", "python_file", "commit"), str), "tags": list}
 INFO |= {"is_dirty": bool}
 ITEM = {"value", "computed", "is_explicitly_specified"}
@@ -134,7 +129,7 @@ ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.vali
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:
-    """Every run that has begun, oldest first."""
+    """Return all runs, oldest first."""
     found = [f.parent for f in (logs or logs_folder()).glob("*/*/configs.yaml") if (f.parent / "run.yaml").exists()]
     return [Run(folder) for folder in sorted(found, key=lambda f: (_begun(f), f.name))]
 
@@ -144,10 +139,13 @@ def _begun(folder: Path) -> float:
 
 
 def run(reference: str = "last", logs: Path | None = None) -> Run:
-    """A run by uuid, unique prefix, `last` (begun or resumed last) or `best` (validation accuracy, of one data set).
+    """Find a run by its uuid, a unique beginning of it, `last` or `best`.
+
+    `last` is the run that was begun or resumed last. `best` has the highest validation accuracy; all runs must have the
+    same data set.
 
     Raises:
-        UserError: there is none, or more than one.
+        UserError: there is no such run, or more than one.
     """
     found = all_runs(logs)
     if not found:
@@ -180,7 +178,7 @@ def _best(found: list[Run]) -> Run:
 
 
 def _summary_if_sound(r: Run) -> dict[str, Any]:
-    """One damaged run must not hide the others."""
+    """Return a run's summary, empty if the run is damaged: one damaged run must not hide the others."""
     try:
         return _checked(r).summary
     except UserError:
@@ -188,7 +186,7 @@ def _summary_if_sound(r: Run) -> dict[str, Any]:
 
 
 def runs(logs: Path | None = None) -> "pd.DataFrame":
-    """A table of all runs, oldest first: what each was given and how it ended."""
+    """Return a table of all runs, oldest first: the given keys, and the results."""
     import pandas as pd
 
     columns = ["run", "name", "date", "status", "data", "epochs", "valid", "test", "given"]
@@ -212,7 +210,7 @@ ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")
 
 
 def compare(runs: list[Run]) -> "pd.DataFrame":
-    """Where runs stand and how they ended, a column each: status, images seen, the latest of each metric, the end."""
+    """Return a table with a column for each run: status, images seen, latest value of each metric, final results."""
     import pandas as pd
 
     return pd.DataFrame({r.uuid[:8]: _standing(r) for r in runs})
@@ -227,10 +225,10 @@ def _standing(r: Run) -> dict[str, Any]:
 
 
 def differences(runs: list[Run]) -> "pd.DataFrame":
-    """The keys in which the configs of runs differ, a row each, with a column for each run."""
+    """Return a table of the keys whose values differ: a row for each key, a column for each run."""
     import pandas as pd
 
     configs = pd.DataFrame({r.uuid[:8]: pd.Series(r.recorded, dtype=object) for r in runs})
     texts = configs.map(str, na_action="ignore")
-    objects = texts.map(lambda text: "\n" in str(text)).any(axis=1)  # set in code; no value that is typed
+    objects = texts.map(lambda text: "\n" in str(text)).any(axis=1)  # objects set in code, not on the command line
     return configs[(texts.nunique(axis=1) > 1) & ~objects]

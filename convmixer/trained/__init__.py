@@ -1,4 +1,4 @@
-"""A trained network in use: measured, asked about images, exported, imported, begun from."""
+"""Uses trained networks: evaluation, prediction, export, import, and training from their weights."""
 
 from convmixer.trained.network import Trained
 from convmixer.trained.opening import load

@@ -1,51 +1,119 @@
-"""What is said of a classifier, from its logits and the right labels."""
+"""Metrics of a classifier, computed from its logits and the true labels."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-Z_95 = 1.959964  # standard deviations that hold 95 % of a normal distribution
+from convmixer.training.metrics import Metric
+
+Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 BINS = 15
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share of which `correct` in `n` were observed.
+    """Return the 95 % confidence interval of a proportion, of which `correct` in `n` were observed.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927. In contrast
-    to correct / n plus or minus two standard errors, it stays within 0 to 1 and holds for few images and high accuracy.
+    to correct / n plus or minus two standard errors, it stays between 0 and 1, also for few images and high accuracy.
     """
     share, z = correct / n, Z_95
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    # At 0 and 1 rounding could leave out what was observed, or end beyond.
+    # Rounding must not exclude the observed share, nor go beyond 0 and 1.
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
 
 
 def correct_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
-    """Images `[n, classes]` whose label `[n]` is among the `k` largest logits."""
+    """Count the images whose label `[n]` is among the `k` largest of their logits `[n, classes]`."""
     return int((logits.topk(k).indices == labels[:, None]).sum())
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """How many images of each class (row) were taken for each class (column): int64 `[classes, classes]`.
+    """Count the images of each true class (row) by predicted class (column): int64 `[classes, classes]`.
 
     Args:
-        predicted: classes `[n]`.
-        labels: the right ones `[n]`.
+        predicted: predicted classes `[n]`.
+        labels: true classes `[n]`.
     """
     return torch.bincount(labels * n_classes + predicted, minlength=n_classes**2).view(n_classes, n_classes)
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How far a network's confidence is from its accuracy; bin `i` holds confidences in (i / bins, (i + 1) / bins].
+class Scores:
+    """Holds what an evaluation keeps of each image: logits of tens of thousands of classes would fill the memory.
 
     Attributes:
-        images: in each bin, int64 `[bins]`.
-        confidence: the mean in each bin, `[bins]`; 0 where a bin is empty.
-        accuracy: likewise.
+        labels: the right classes, int64 `[n]`.
+        predicted: the classes with the largest logit, int64 `[n]`.
+        confidence: their softmax, float64 `[n]`.
+        loss: the cross-entropy, float64 `[n]`.
+        in_top_5: `[n]`.
+        hit_with_mirror: whether image and mirror image together are right, `[n]`; empty where that was not asked.
+        metrics: of each metric, float64 `[n]`.
+    """
+
+    labels: Tensor
+    predicted: Tensor
+    confidence: Tensor
+    loss: Tensor
+    in_top_5: Tensor
+    hit_with_mirror: Tensor
+    metrics: dict[str, Tensor]
+
+
+def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], mirrored: Tensor | None = None) -> Scores:
+    """Score a batch.
+
+    Args:
+        logits: float32 `[n, classes]`.
+        labels: int64 `[n]`.
+        mirrored: the logits of the mirrored images.
+    """
+    confidence, predicted = logits.double().softmax(1).max(1)
+    top = logits.topk(min(5, logits.shape[1])).indices
+    none = torch.empty(0, dtype=torch.bool)
+    return Scores(
+        labels,
+        predicted,
+        confidence,
+        F.cross_entropy(logits, labels, reduction="none").double(),
+        (top == labels[:, None]).any(1),
+        none if mirrored is None else (logits + mirrored).argmax(1) == labels,
+        {name: metric(logits, labels).double() for name, metric in metrics.items()},
+    )
+
+
+def joined(batches: Sequence[Scores]) -> Scores:
+    """Join the scores of batches."""
+    parts = ("labels", "predicted", "confidence", "loss", "in_top_5", "hit_with_mirror")
+    whole = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in parts}
+    metrics = {name: torch.cat([batch.metrics[name] for batch in batches]) for name in batches[0].metrics}
+    return Scores(**whole, metrics=metrics)
+
+
+def confusion_cells(predicted: Tensor, labels: Tensor, n_classes: int) -> list[tuple[int, int, int]]:
+    """Return the cells of a confusion matrix that hold images: class, class taken for, images; in that order.
+
+    There are no more of them than images, however many classes there are.
+    """
+    cells, counts = torch.unique(labels * n_classes + predicted, return_counts=True)
+    return [(cell // n_classes, cell % n_classes, n) for cell, n in zip(cells.tolist(), counts.tolist(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The calibration of a network: its confidence and its accuracy in bins of confidence.
+
+    Bin `i` holds confidences in (i / bins, (i + 1) / bins].
+
+    Attributes:
+        images: the number of images in each bin, int64 `[bins]`.
+        confidence: the mean confidence in each bin, `[bins]`; 0 in an empty bin.
+        accuracy: the accuracy in each bin, `[bins]`; 0 in an empty bin.
         error: the expected calibration error, 0 to 1.
     """
 
@@ -56,7 +124,7 @@ class Calibration:
 
 
 def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> Calibration:
-    """Confidence, the largest softmax output, against accuracy, in bins of equal width.
+    """Compare confidence, the largest softmax output, with accuracy in bins of equal width.
 
     The expected calibration error is the mean over images of |accuracy - confidence| of the image's bin.
 
@@ -67,12 +135,17 @@ def calibration(logits: Tensor, labels: Tensor, bins: int = BINS) -> Calibration
         labels: `[n]`.
     """
     confidence, predicted = logits.double().softmax(1).max(1)
+    return calibration_of(confidence, predicted == labels, bins)
+
+
+def calibration_of(confidence: Tensor, is_right: Tensor, bins: int = BINS) -> Calibration:
+    """Return the calibration of images `[n]` by the confidence in each, and whether its class is right."""
     edges = torch.arange(1, bins, dtype=torch.float64) / bins
     bin_of = torch.bucketize(confidence, edges)  # an edge belongs to the bin below it
     images = torch.bincount(bin_of, minlength=bins)
     sums = torch.zeros(2, bins, dtype=torch.float64)
     sums[0].index_add_(0, bin_of, confidence)
-    sums[1].index_add_(0, bin_of, (predicted == labels).double())
-    error = (sums[0] - sums[1]).abs().sum() / len(labels)
+    sums[1].index_add_(0, bin_of, is_right.double())
+    error = (sums[0] - sums[1]).abs().sum() / len(is_right)
     mean_confidence, accuracy = sums / images.clamp(min=1)
     return Calibration(images, mean_confidence, accuracy, error.item())

@@ -1,4 +1,4 @@
-"""A trained network at work on a device: images as they lie in memory in, logits out."""
+"""Runs a trained network on a device: from uint8 images to logits."""
 
 import torch
 from torch import Tensor
@@ -12,14 +12,14 @@ class Classifier:
     """A trained network on a device, in the precision of its training."""
 
     def __init__(self, trained: Trained, device: str = "auto", precision: str | None = None) -> None:
-        """Move the network there.
+        """Move the network to a device.
 
         Args:
-            device: as the key `device`.
-            precision: as the key `precision`; None: as in training.
+            device: a value of the key `device`.
+            precision: a value of the key `precision`; None: the one in training.
 
         Raises:
-            UserError: the device is not there, or does not compute in that precision.
+            UserError: the device is not available, or does not support the precision.
         """
         keep_freed_memory()
         self.trained = trained
@@ -29,10 +29,10 @@ class Classifier:
 
     @torch.inference_mode()
     def logits(self, images: Tensor, mirrored: bool = False) -> Tensor:
-        """float32 `[batch, classes]`, on the CPU, for uint8 `[batch, height, width, channels]`.
+        """Return the logits: uint8 `[batch, height, width, channels]` -> float32 `[batch, classes]`, on the CPU.
 
         Args:
-            mirrored: flip the images left to right first.
+            mirrored: first flip the images left to right.
 
         Raises:
             UserError: an output is not finite.
@@ -43,6 +43,6 @@ class Classifier:
         logits = logits.float().cpu()
         if not logits.isfinite().all():
             raise UserError(
-                f"{self.trained.name}: its outputs are not finite: damaged weights, or give precision=float32"
+                f"{self.trained.name}: the outputs are not finite: try precision=float32; else the weights are damaged"
             )
         return logits

@@ -1,30 +1,32 @@
-"""A trained network measured on labelled images, in full: the command `evaluate`."""
+"""Evaluates a trained network on labelled images, for the command `evaluate`."""
 
 import io
 import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from rich.console import Console
 from rich.progress import track
-from torch import Tensor
 
+from convmixer.console import Console
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
 from convmixer.files.atomic import check_output
-from convmixer.trained.classification_metrics import calibration, confusion_matrix
+from convmixer.trained.classification_metrics import Scores, calibration_of, confusion_matrix, joined, score
 from convmixer.trained.classifier import Classifier
-from convmixer.trained.evaluation_figures import confusion_figure, reliability_figure
-from convmixer.trained.evaluation_table import measure, report
+from convmixer.trained.evaluation_figures import MAX_NAMED, confusion_figure, reliability_figure
+from convmixer.trained.evaluation_table import MOST_IN_MATRIX, measure, report
 from convmixer.trained.network import Trained
 from convmixer.trained.weight_files import write_file
 from convmixer.training.hardware import describe_device, versions
-from convmixer.training.metrics import METRICS
+from convmixer.training.metrics import METRICS, Metric
 
-# What may be other than it was in training: where the images are and how they are read, where and how it computes.
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# The keys that may differ from the training: where and how images are read, where and how the network computes.
 CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")
 
 
@@ -37,38 +39,37 @@ def evaluate(
     output: Path | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Measure a network on labelled images, print what came out, and return it as `--json` holds it.
+    """Measure a network on labelled images, print the results, and return them in the format of `--json`.
 
     Args:
-        split: the images.
-        name: of the data, for what is printed.
-        tta: measure also with the logits of image and mirror image averaged.
-        json_file: where to write the figures, `-` for standard output in place of the printed ones.
-        output: the folder for pictures; None: no pictures.
-        values: other values for the keys in `CHANGEABLE` than in training.
+        split: the images with their labels.
+        name: the name of the data, for the printed results.
+        tta: also measure with the logits of each image and its mirror image averaged (test-time augmentation).
+        json_file: the file for the results; `-` prints them as JSON only.
+        output: the folder for the pictures; None: no pictures.
+        values: values of the keys in `CHANGEABLE` that differ from the training.
 
     Raises:
-        UserError: a place that can't be written to.
+        UserError: a file can't be written, or the device or precision is not available.
     """
     values = values or {}
     _check_places(output, json_file)
     classifier = Classifier(trained, values.get("device", "auto"), values.get("precision"))
     batch_size = values.get("valid_batch_size", trained.configs["valid_batch_size"])
-    logits, rate = _all_logits(classifier, split.images, batch_size)
-    mirrored, _ = _all_logits(classifier, split.images, batch_size, mirrored=True) if tta else (None, 0)
     metrics = {metric: METRICS[metric] for metric in trained.configs.get("metrics", ()) if metric in METRICS}
+    scores, rate = _scores(classifier, split, batch_size, tta, metrics)
     result = {
         "network": trained.name,
         "data": name,
         "images": len(split.labels),
-        **measure(logits, split.labels, trained.classes, mirrored, metrics),
+        **measure(scores, trained.classes),
         "images_per_second": rate,
         "device": describe_device(classifier.device),
         "precision": str(classifier.precision).removeprefix("torch."),
         "versions": versions(),
     }
     if output:
-        _save_pictures(output, logits, split.labels, trained.classes, f"{trained.name} on {name}")
+        _save_pictures(output, scores, trained.classes, f"{trained.name} on {name}")
     if json_file == "-":
         print(json.dumps(result))
     else:
@@ -79,38 +80,53 @@ def evaluate(
 
 
 def _check_places(output: Path | None, json_file: str | None) -> None:
-    """Find out before the work whether its results can be kept."""
+    """Check before the work that its results can be written."""
     try:
         if output:
             output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{output}: can't be written: {error.strerror}; --output names another folder") from None
+        raise UserError(f"{output}: can't be written: {error.strerror}; give another folder with --output") from None
     if json_file not in (None, "-"):
         check_output(Path(json_file), "--json")
 
 
-def _all_logits(
-    classifier: Classifier, images: Tensor, batch_size: int, mirrored: bool = False
-) -> tuple[Tensor, float]:
-    """The logits `[n, classes]` of uint8 `[n, height, width, channels]`, and images/s without the first batch."""
+def _scores(
+    classifier: Classifier, split: Split, batch_size: int, tta: bool, metrics: Mapping[str, Metric]
+) -> tuple[Scores, float]:
+    """The scores of the images, and images/s without the first batch."""
     console = Console(stderr=True)
-    batches = images.split(batch_size)
-    shown = track(batches, "mirrored" if mirrored else "evaluating", console=console, disable=not console.is_terminal)
-    logits, ends = [], [time.perf_counter()]
-    for batch in shown:
-        logits.append(classifier.logits(batch, mirrored))
-        ends.append(time.perf_counter())
+    batches = list(zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True))
+    scores, seconds = [], []
+    for images, labels in track(batches, "evaluating", console=console, disable=not console.is_terminal):
+        begun = time.perf_counter()
+        logits = classifier.logits(images)
+        seconds.append(time.perf_counter() - begun)
+        scores.append(score(logits, labels, metrics, classifier.logits(images, True) if tta else None))
     warm_up = 1 if len(batches) > 1 else 0
-    return torch.cat(logits), sum(map(len, batches[warm_up:])) / (ends[-1] - ends[warm_up])
+    return joined(scores), sum(len(images) for images, _ in batches[warm_up:]) / sum(seconds[warm_up:])
 
 
-def _save_pictures(folder: Path, logits: Tensor, labels: Tensor, classes: Sequence[str], title: str) -> None:
-    matrix = confusion_matrix(logits.argmax(1), labels, len(classes))
+def _save_pictures(folder: Path, scores: Scores, classes: Sequence[str], title: str) -> None:
+    found = calibration_of(scores.confidence, scores.predicted == scores.labels)
     figures = {
-        "confusion.png": confusion_figure(matrix, classes, f"Confusion: {title}"),
-        "reliability.png": reliability_figure(calibration(logits, labels), f"Reliability: {title}"),
+        "confusion.png": _confusion_figure(scores, classes, f"Confusion: {title}"),
+        "reliability.png": reliability_figure(found, f"Reliability: {title}"),
     }
     for name, figure in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer, dpi=110)
         write_file(folder / name, buffer.getvalue())
+
+
+def _confusion_figure(scores: Scores, classes: Sequence[str], title: str) -> "Figure":
+    """Draw all classes; of very many, those with the most mistakes, and all others as one."""
+    predicted, labels = scores.predicted, scores.labels
+    if len(classes) > MOST_IN_MATRIX:
+        mistaken, mistakes = labels[predicted != labels].unique(return_counts=True)
+        worst = mistaken[mistakes.argsort(descending=True, stable=True)[: MAX_NAMED - 1]]
+        number = torch.full((len(classes),), len(worst))
+        number[worst] = torch.arange(len(worst))
+        predicted, labels = number[predicted], number[labels]
+        classes = [*(classes[label] for label in worst), f"the other {len(classes) - len(worst):,}"]
+        title = f"{title}\n(the classes with the most mistakes)"
+    return confusion_figure(confusion_matrix(predicted, labels, len(classes)), classes, title)

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: which classes are taken for which, and whether confidence can be trusted."""
+"""Draws an evaluation: the confusion matrix and the reliability diagram."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_NAMED = 40  # classes whose names can be read beside the matrix
-MAX_NUMBERED = 20  # classes whose cells have room for a number
+MAX_NAMED = 40  # most classes whose names fit beside the matrix
+MAX_NUMBERED = 20  # most classes for which a number fits into each cell
 
 
 def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confusion matrix") -> "Figure":
-    """A confusion matrix: each row the images of one class, in percent of them.
+    """Draw a confusion matrix: each row shows the images of one true class, in percent.
 
     Args:
-        matrix: int64 `[classes, classes]`, as `metrics.confusion_matrix` gives it.
+        matrix: int64 `[classes, classes]`, from `confusion_matrix`.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
+    classes = [printable(name) for name in classes]  # names of folders may be bytes that no font has
     counts = matrix.numpy()
     percent = 100 * counts / counts.sum(1, keepdims=True).clip(min=1)
     side = 3 + 0.55 * min(len(classes), MAX_NUMBERED)
@@ -34,7 +35,7 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confu
     picture = axis.imshow(percent, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that mistakes of 5 % can be seen
     figure.colorbar(picture, ax=axis, label="% of the images of the true class", shrink=0.75)
     axis.set(xlabel="predicted class", ylabel="true class")
-    axis.set_title(printable(title), parse_math=False)
+    axis.set_title("\n".join(map(printable, title.split("\n"))), parse_math=False)
     if len(classes) <= MAX_NAMED:
         classes = [printable(name) for name in classes]  # a name on a disk may be no text
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
@@ -46,7 +47,7 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confu
 
 
 def _number(axis: "Axes", percent: np.ndarray) -> None:
-    """Write each cell's percentage into it; nothing where it is 0."""
+    """Write the percentage into each cell, except 0."""
     for (row, column), value in np.ndenumerate(percent):
         if value > 0:
             text = f"{value:.0f}" if value >= 0.95 else f"{value:.1f}".lstrip("0")
@@ -55,9 +56,9 @@ def _number(axis: "Axes", percent: np.ndarray) -> None:
 
 
 def reliability_figure(found: Calibration, title: str = "Reliability") -> "Figure":
-    """Accuracy over confidence, bin by bin, and below it how many images are in each bin.
+    """Draw the accuracy in each bin of confidence, and below it the share of images in each bin.
 
-    Bars below the diagonal: the network is surer than it is right.
+    Bars below the diagonal mean that the network is too confident.
     """
     from matplotlib.figure import Figure
 

@@ -1,52 +1,40 @@
-"""An evaluation in full: from logits to plain values, and from these to the tables on the terminal."""
+"""Computes all results of an evaluation from the scores of images, and prints them as tables."""
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.nn import functional as F
 
-from convmixer.console import printable
+from convmixer.console import Console, counted, printable
 from convmixer.trained.classification_metrics import (
     BINS,
-    calibration,
+    Scores,
+    calibration_of,
+    confusion_cells,
     confusion_matrix,
-    correct_in_top,
     wilson_interval,
 )
-from convmixer.training.metrics import Metric
+
+MOST_IN_MATRIX = 1000  # classes; with more, only the cells of the confusion matrix that hold images are given
+MOST_ROWS = 1000  # classes in the table on the terminal; with more, only some
+FEW_ROWS = 100  # then
 
 
-def measure(
-    logits: Tensor,
-    labels: Tensor,
-    classes: Sequence[str],
-    mirrored: Tensor | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-) -> dict[str, Any]:
-    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
-
-    Args:
-        logits: float32 `[n, classes]`.
-        labels: int64 `[n]`.
-        mirrored: the logits of the mirrored images, for a second accuracy with the mean of both.
-        metrics: their means are under `metrics`.
-    """
-    found = calibration(logits, labels)
-    confusion = confusion_matrix(logits.argmax(1), labels, len(classes))
-    top = {"top_1": 1} | ({"top_5": 5} if len(classes) > 5 else {})
-    result: dict[str, Any] = {name: _share(correct_in_top(logits, labels, k), len(labels)) for name, k in top.items()}
-    if mirrored is not None:
-        result["top_1_with_mirror"] = _share(correct_in_top((logits + mirrored) / 2, labels, 1), len(labels))
-    return result | {
-        "loss": F.cross_entropy(logits, labels).item(),
-        "metrics": {name: metric(logits, labels).double().mean().item() for name, metric in (metrics or {}).items()},
-        "classes": _per_class(confusion, classes),
-        "confusion": confusion.tolist(),
+def measure(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
+    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %."""
+    n, is_hit = len(scores.labels), scores.predicted == scores.labels
+    found = calibration_of(scores.confidence, is_hit)
+    hits = {"top_1": is_hit} | ({"top_5": scores.in_top_5} if len(classes) > 5 else {})
+    if len(scores.hit_with_mirror):
+        hits["top_1_with_mirror"] = scores.hit_with_mirror
+    return {name: _share(int(right.sum()), n) for name, right in hits.items()} | {
+        "loss": scores.loss.mean().item(),
+        "metrics": {name: values.mean().item() for name, values in scores.metrics.items()},
+        "classes": _per_class(confusion_cells(scores.predicted, scores.labels, len(classes)), classes),
+        **_confusion(scores, len(classes)),
         "calibration": {
             "error": found.error,
             "bins": BINS,
@@ -57,47 +45,67 @@ def measure(
     }
 
 
-def _share(correct: int, n: int) -> dict[str, Any]:
-    return {"accuracy": correct / n, "interval": list(wilson_interval(correct, n))}
+def _confusion(scores: Scores, n_classes: int) -> dict[str, Any]:
+    if n_classes <= MOST_IN_MATRIX:
+        return {"confusion": confusion_matrix(scores.predicted, scores.labels, n_classes).tolist()}
+    return {"confusion": None, "confusion_cells": confusion_cells(scores.predicted, scores.labels, n_classes)}
 
 
-def _per_class(confusion: Tensor, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each class that there are images of: recall (`accuracy`), precision, and what it is most often taken for."""
+def _share(hits: int, n: int) -> dict[str, Any]:
+    return {"accuracy": hits / n, "interval": list(wilson_interval(hits, n))}
+
+
+def _per_class(cells: Sequence[tuple[int, int, int]], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Compute of each class with images: recall (`accuracy`), precision, and what it is most often taken for."""
+    images, predicted, hits = Counter[int](), Counter[int](), Counter[int]()
+    mistakes: dict[int, tuple[int, int]] = {}  # of each class, the class it is most often taken for, and how often
+    for label, taken_for, n in cells:
+        images[label] += n
+        predicted[taken_for] += n
+        if label == taken_for:
+            hits[label] = n
+        elif n > mistakes.get(label, (0, 0))[1]:
+            mistakes[label] = taken_for, n
     rows = {}
-    for label, images in enumerate(confusion.sum(1).tolist()):
-        if images == 0:
-            continue
-        correct, predicted = int(confusion[label, label]), int(confusion[:, label].sum())
-        wrong = confusion[label].clone()
-        wrong[label] = 0
-        most = int(wrong.argmax())
+    for label in images:
+        most, n = mistakes.get(label, (0, 0))
         rows[classes[label]] = {
-            "images": images,
-            **_share(correct, images),
-            "precision": correct / predicted if predicted else None,
-            "taken_for": {"class": classes[most], "images": int(wrong[most])} if wrong[most] else None,
+            "images": images[label],
+            **_share(hits[label], images[label]),
+            "precision": hits[label] / predicted[label] if predicted[label] else None,
+            "taken_for": {"class": classes[most], "images": n} if n else None,
         }
     return rows
 
 
 def report(result: Mapping[str, Any], pictures: Path | None) -> None:
-    """Print what `measure` found."""
+    """Print the results of `measure`, and where the pictures are."""
     print(
-        f"test accuracy {result['top_1']['accuracy']:.2%} of {result['images']:,} images of {printable(result['data'])}"
+        f"test accuracy {result['top_1']['accuracy']:.2%} of {counted(result['images'], 'image')} "
+        f"of {printable(result['data'])}"
     )
     for name, text in _lines(result):
         print(f"{name:<14}{text}")
     if pictures:
         print(f"{'pictures':<14}{pictures}/confusion.png, reliability.png")
     print()
-    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(_table(result["classes"]))
+    classes = _shown(result["classes"])
+    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(_table(classes))
+    if len(classes) < len(result["classes"]):
+        print(f"the {len(classes)} least accurate of {len(result['classes']):,} classes; --json FILE has all")
+
+
+def _shown(classes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    if len(classes) <= MOST_ROWS:
+        return classes
+    return dict(sorted(classes.items(), key=lambda item: (item[1]["accuracy"], -item[1]["images"]))[:FEW_ROWS])
 
 
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("95% interval", f"{_interval(result['top_1'])} (Wilson)")]
     if "top_1_with_mirror" in result:
         share = result["top_1_with_mirror"]
-        lines.append(("with mirror", f"{_with_interval(share)}: logits of image and mirror image averaged"))
+        lines.append(("with mirror", f"{_with_interval(share)}: mean logits of each image and its mirror image"))
     if "top_5" in result:
         lines.append(("top-5", _with_interval(result["top_5"])))
     error = result["calibration"]["error"]

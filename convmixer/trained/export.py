@@ -1,4 +1,4 @@
-"""Takes trained weights away: our file, the layouts of timm, the authors and labml_nn, torch.export, ONNX."""
+"""Exports trained networks: as our file, in the layouts of timm, the authors and labml_nn, torch.export, ONNX."""
 
 import importlib.util
 import io
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from convmixer.console import file_size
 from convmixer.errors import UserError
 from convmixer.model.folding import fold, is_standard
 from convmixer.model.interchange import LAYOUTS, to_layout
@@ -19,7 +20,7 @@ from convmixer.trained.network import Trained
 from convmixer.trained.opening import ModelConfigs, load
 from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
 
-# What a file of each format may end in.
+# The endings that a file of each format may have.
 SUFFIXES = {
     "safetensors": (".safetensors",),
     **dict.fromkeys(LAYOUTS, (".safetensors", *PICKLES)),
@@ -27,7 +28,7 @@ SUFFIXES = {
     "onnx": (".onnx",),
 }
 FORMATS = tuple(SUFFIXES)
-GRAPHS = ("pt2", "onnx")  # which hold the network too
+GRAPHS = ("pt2", "onnx")  # the formats that hold the network, not only its weights
 
 
 def export(
@@ -41,8 +42,10 @@ def export(
 
     Args:
         reference: a run (uuid, its beginning, `last`, `best`) or a .safetensors file of `export` or `import`.
+        configs_class: the `Configs` that builds the network.
+        output: the file to write.
         format_name: one of `FORMATS`.
-        folded: with BatchNorm folded, for inference (`convmixer.model.folding`).
+        folded: fold BatchNorm into its neighbours, for inference (`convmixer.model.folding`).
 
     Raises:
         UserError: the run has not ended, the network does not fit the format, or the file can't be written.
@@ -50,7 +53,7 @@ def export(
     _check_request(output, format_name, folded)
     trained = load(reference, configs_class)
     if not trained.summary and not trained.imported:
-        raise UserError(f"run {trained.name} has not ended, there is no tested result to export")
+        raise UserError(f"run {trained.name} has not ended, so its weights are not tested yet; resume it first")
     if format_name in LAYOUTS:
         _check_layout(trained, format_name)
     if format_name == "safetensors":
@@ -59,14 +62,14 @@ def export(
         write_tensors(output, to_layout(trained.model.state_dict(), format_name))
     else:
         model = fold(trained.model) if folded else trained.model
-        with warnings.catch_warnings(action="ignore"):  # the exporters' own, of things that are no one's concern here
+        with warnings.catch_warnings(action="ignore"):  # the exporters warn about their own internals
             write_file(output, WRITERS[format_name](model, trained))
     card = write_card(trained, output, format_name, folded)
-    print(f"{output}: {output.stat().st_size / 2**20:.1f} MiB; model card: {card}")
+    print(f"{output}: {file_size(output.stat().st_size)}; model card: {card}")
 
 
 def metadata_of(trained: Trained) -> dict[str, Any]:
-    """What stands beside the tensors in a file of ours."""
+    """Return the metadata of a .safetensors file: results, data, given keys, and the source of imported weights."""
     summary = {**trained.summary, "configs": without_places(trained.configs)}
     given = None if trained.given is None else without_places(trained.given)
     return {"summary": summary, "data": trained.data, "given": given, "imported": trained.imported}
@@ -76,13 +79,13 @@ def _check_request(output: Path, format_name: str, folded: bool) -> None:
     endings = SUFFIXES[format_name]
     if output.suffix not in endings:
         fitting = [name for name in FORMATS if output.suffix in SUFFIXES[name]]
-        hint = f"; --format {fitting[0]} takes that" if fitting else ""
+        hint = f"; or give --format {fitting[0]}" if fitting else ""
         raise UserError(
             f"--output {output}: expected a name that ends in {' or '.join(endings)} for {format_name}{hint}"
         )
     if folded and format_name not in GRAPHS:
         raise UserError(
-            f"--fold: a folded network has no weights in the format {format_name}; give {' or '.join(GRAPHS)}"
+            f"--fold: the format {format_name} can't hold a folded network; give --format {' or '.join(GRAPHS)}"
         )
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
@@ -96,18 +99,20 @@ def _check_request(output: Path, format_name: str, folded: bool) -> None:
 def _check_layout(trained: Trained, layout: str) -> None:
     if not is_standard(trained.model):
         raise UserError(
-            f"{trained.name}: has parts of its own, the layout {layout} is of ConvMixer's own layers; "
-            f"{', '.join(name for name in FORMATS if name not in LAYOUTS)} take any network"
+            f"{trained.name}: the layout {layout} holds only ConvMixer's built-in layers, and this network has others; "
+            f"{', '.join(name for name in FORMATS if name not in LAYOUTS)} hold any network"
         )
     activation, kernel_size = trained.configs["activation"], trained.configs["kernel_size"]
     if layout == "labml" and activation != "GELU":
-        raise UserError(f"{trained.name}: its activation is {activation}, labml_nn's ConvMixer has GELU alone")
+        raise UserError(f"{trained.name}: its activation is {activation}, but labml_nn's ConvMixer only has GELU")
     if layout == "labml" and kernel_size % 2 == 0:
-        raise UserError(f"{trained.name}: its kernel_size is {kernel_size}, labml_nn's ConvMixer takes odd ones alone")
+        raise UserError(
+            f"{trained.name}: its kernel_size is {kernel_size}, but labml_nn's ConvMixer takes only odd ones"
+        )
 
 
 def _torch_export(model: nn.Module, trained: Trained) -> bytes:
-    """A torch.export program for batches of any size; `convmixer.json` in it holds classes, mean and deviation."""
+    """Return a torch.export program for any batch size; `convmixer.json` in it holds classes, mean and deviation."""
     with torch.no_grad():
         program = torch.export.export(model, (_example(trained),), dynamic_shapes=ANY_BATCH)
     buffer = io.BytesIO()
@@ -116,7 +121,7 @@ def _torch_export(model: nn.Module, trained: Trained) -> bytes:
 
 
 def _onnx(model: nn.Module, trained: Trained) -> bytes:
-    """An ONNX model, `images` to `logits`, for batches of any size; its metadata holds classes, mean and deviation."""
+    """Return an ONNX model, `images` to `logits`, for any batch size; its metadata hold classes, mean and deviation."""
     names = {"input_names": ["images"], "output_names": ["logits"]}
     program = torch.onnx.export(model, (_example(trained),), **names, dynamic_shapes=ANY_BATCH, verbose=False)
     written = program.model_proto

@@ -1,4 +1,4 @@
-"""Brings in the weights of other ConvMixers: from timm, the authors' code, labml_nn, to a .safetensors file of ours."""
+"""Imports the weights of other ConvMixers, from timm, the authors' code or labml_nn, to a .safetensors file."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from convmixer.trained.opening import BUILT_IN
 from convmixer.trained.weight_files import read_tensors, save_weights
 
 CIFAR10_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
-# What no file of weights holds, as in the authors' and timm's trainings on these data sets.
+# Facts that weight files do not hold, from the authors' and timm's trainings on these data sets.
 TRAINED_ON: dict[str, dict[str, Any]] = {
     "cifar10": {
         "classes": CIFAR10_CLASSES,
@@ -38,19 +38,21 @@ def import_weights(
     given: Mapping[str, Any],
     defaults: Mapping[str, Any],
 ) -> None:
-    """Write a stranger's weights as a file that `evaluate`, `predict`, `export` and `pretrained=` take, and a card.
+    """Convert other weights to a file that `evaluate`, `predict`, `export` and `pretrained=` take, with a model card.
 
     Args:
-        layout: one of `interchange.LAYOUTS`, or `auto`: by the tensors' names.
-        trained_on: one of `TRAINED_ON`, for what is not in `given`.
-        activation: None: that of the paper's network of these sizes, GELU for all but 768/32.
-        given: `classes` (`a,b,c`, or the name of a text file of a line each, in the order of labels), `image_size` in
-            pixels, `mean` and `std` (of each channel, on a scale of 0 to 1: `0.485,0.456,0.406`); None where not.
-
-        defaults: values of all keys, for those that weights say nothing of.
+        file: the weights to import.
+        output: the .safetensors file to write.
+        layout: one of `interchange.LAYOUTS`; `auto` finds it from the tensors' names.
+        trained_on: one of `TRAINED_ON`, which fills in what `given` lacks.
+        activation: None: that of the paper's network of these sizes, which is GELU for all but 768/32.
+        given: `classes` (`a,b,c`, or the name of a text file with one on each line, in the order of labels),
+            `image_size` in pixels, `mean` and `std` (of each channel, on a scale of 0 to 1: `0.485,0.456,0.406`);
+            None for each that is not given.
+        defaults: the values of all keys, for keys that the weights do not determine.
 
     Raises:
-        UserError: the file is damaged or no ConvMixer's, or something is missing or does not fit.
+        UserError: the file is damaged or not a ConvMixer's, or a fact is missing or does not fit.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"--output {output}: expected a name that ends in .safetensors")
@@ -92,13 +94,13 @@ def _usual_activation(sizes: Mapping[str, int]) -> str:
 
 
 def _data(trained_on: str | None, facts: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
-    """What a run records of its data; checked against the sizes of the network."""
+    """Return the description of the data as a run records it, checked against the sizes of the network."""
     names = _imagenet_classes() if trained_on == "imagenet" and "classes" not in facts else facts.get("classes")
     wanted = {"--classes": names, **{f"--{n.replace('_', '-')}": facts.get(n) for n in ("image_size", "mean", "std")}}
     missing = [option for option, value in wanted.items() if value is None]
     if missing:
         known = " or ".join(TRAINED_ON)
-        raise UserError(f"{', '.join(missing)}: a file of weights does not hold it, give it, or --trained-on {known}")
+        raise UserError(f"{', '.join(missing)}: needed, as weight files do not hold it; or give --trained-on {known}")
     classes = _class_names(names) if isinstance(names, str) else names
     if len(classes) != sizes["n_classes"]:
         raise UserError(f"--classes: {len(classes)} names, but the head in the file has {sizes['n_classes']} outputs")

@@ -1,7 +1,7 @@
-"""Begins training from weights that are there: `pretrained=FILE.safetensors`, `pretrained=timm/convmixer_768_32`.
+"""Loads weights to begin from: `pretrained=FILE.safetensors`, `pretrained=timm/convmixer_768_32`.
 
-A tensor is taken over if the network has one of that name and shape; the head, if both name the same classes, and else
-it starts anew. Sizes must agree: they are not taken from the file, so that a run's configs say what it trained.
+A tensor is loaded if the network has one of that name and shape. The head is loaded only if both networks have the same
+classes. Sizes must agree: they are not taken from the file, so a run's configs always say what was trained.
 """
 
 import logging
@@ -26,12 +26,12 @@ SIZES = ("d_model", "n_layers", "kernel_size", "patch_size", "in_channels", "act
 
 @dataclass(frozen=True)
 class Start:
-    """Weights to begin from.
+    """Weights to begin training from.
 
     Attributes:
-        name: as given.
-        weights: in our names.
-        classes: the classes' names; only their number where that is all that is known.
+        name: the reference as given.
+        weights: the tensors, under our names.
+        classes: the classes' names, or only their number if the names are not known.
     """
 
     name: str
@@ -44,14 +44,15 @@ def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, 
 
     Args:
         reference: FILE.safetensors or timm/NAME.
-        values: the keys' values that `model` was built from.
+        model: the network, changed in place.
+        values: the values of keys that `model` was built from.
         classes: the names of the classes that it will be trained on.
 
     Returns:
-        One line: what was taken over, and what was not.
+        One line that says which tensors were loaded.
 
     Raises:
-        UserError: there are no such weights, or they do not fit.
+        UserError: the weights are not available, or do not fit.
     """
     read = _from_timm if reference.startswith("timm/") else _from_file
     start = read(reference, values)
@@ -83,7 +84,7 @@ def _from_timm(reference: str, sizes: Mapping[str, Any]) -> Start:
     known = timm.list_models("convmixer*")
     if name.partition(".")[0] not in known:
         raise UserError(f"pretrained={reference}: timm has no such ConvMixer, it has {', '.join(known)}")
-    with torch.device("meta"):  # its sizes, before anything is downloaded
+    with torch.device("meta"):  # to check its sizes before anything is downloaded
         model = timm.create_model(name)
     theirs = sizes_of(from_layout(model.state_dict(), "timm"), reference)
     _check_sizes(reference, theirs | {"activation": type(model.stem[1]).__name__}, sizes)
@@ -93,14 +94,14 @@ def _from_timm(reference: str, sizes: Mapping[str, Any]) -> Start:
 def _downloaded(reference: str, name: str) -> Weights:
     import timm
 
-    log.info("getting %s, from the hub where it is not here yet", reference)
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it tells of each retry, and then raises
+    log.info("loading %s; it is downloaded if it is not on this machine yet", reference)
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)  # it logs each retry, and then raises
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # whatever the network, the hub and its cache come up with
+    except Exception as error:  # the network, the hub and its cache raise many types
         raise UserError(
-            f"pretrained={reference}: timm can't get it ({one_line(error)}); "
-            "a file of it can be brought in with `import`"
+            f"pretrained={reference}: could not be downloaded ({one_line(error)}); "
+            "a file with the weights can be converted with `import`"
         ) from None
 
 
@@ -108,18 +109,18 @@ def _check_sizes(reference: str, theirs: Mapping[str, Any], ours: Mapping[str, A
     differing = [name for name in SIZES if theirs[name] != ours[name]]
     if differing == ["in_channels"]:
         there, here = theirs["in_channels"], ours["in_channels"]
-        raise UserError(f"pretrained={reference}: is for images of {there} channels, these have {here}")
+        raise UserError(f"pretrained={reference}: trained on images of {there} channels, but these images have {here}")
     if differing:
         remedy = " ".join(f"{name}={theirs[name]}" for name in differing if name != "in_channels")
-        raise UserError(f"pretrained={reference}: the network has other sizes: give {remedy}")
+        raise UserError(f"pretrained={reference}: the weights are for a network of other sizes: give {remedy}")
 
 
 def _report(start: Start, fitting: Mapping[str, Tensor], own: Mapping[str, Tensor], new_head: int | None) -> str:
-    text = f"{start.name}: {len(fitting)} of {len(start.weights)} tensors"
+    text = f"{start.name}: {len(fitting)} of {len(start.weights)} tensors loaded"
     if new_head:
         there = start.classes if isinstance(start.classes, int) else len(start.classes)
-        text += f"; a new head for {new_head} classes, in the file it is for {there} others"
+        text += f"; new head for {new_head} classes, as the weights are for {there} other classes"
     left = [name for name in own if name not in fitting and not (new_head and name.startswith(HEAD))]
     if left:
-        text += f"; not in it, at their own start: {', '.join(left[:3])}" + (" ..." if len(left) > 3 else "")
+        text += f"; not in the weights, so random: {', '.join(left[:3])}" + (" ..." if len(left) > 3 else "")
     return text

@@ -1,7 +1,6 @@
-"""The model card beside weights that are taken away: what they are, how well they do, how to use them."""
+"""Writes the model card of an exported file: what the weights are, their accuracy, how to use them."""
 
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from convmixer.console import as_argument
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
+from convmixer.project import command
 from convmixer.trained.network import Trained
 from convmixer.trained.weight_files import PICKLES, write_file
 
@@ -79,14 +79,14 @@ session = onnxruntime.InferenceSession("{file}")
 
 
 def card_path(output: Path) -> Path:
-    """Where the card of an exported file goes: my.md for my.safetensors, my.onnx.md for my.onnx.
+    """Return the path of an exported file's card: my.md for my.safetensors, my.onnx.md for my.onnx.
 
     Raises:
-        UserError: something else than a model card is there.
+        UserError: another file than a model card is at that path.
     """
     card = output.with_suffix(".md") if output.suffix == ".safetensors" else output.with_name(f"{output.name}.md")
     if card.exists() and not _is_card(card):
-        raise UserError(f"{card}: is there and is no model card, which would go there; give --output another name")
+        raise UserError(f"{card}: exists and is not a model card, so it is not overwritten; give another --output")
     return card
 
 
@@ -95,11 +95,11 @@ def _is_card(path: Path) -> bool:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         return False
-    return MARK in text or "\n| licence | MIT |\n" in text  # the latter: of version 0.1
+    return MARK in text or "\n| licence | MIT |\n" in text  # the second one is of version 0.1
 
 
 def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of keys, without the paths and addresses of where they were given: no one else's business."""
+    """Return the values of keys without private paths and addresses."""
     hidden = {name: stand_in for name, stand_in in PLACES.items() if values.get(name)}
     start = values.get("pretrained")
     if isinstance(start, str) and start and not start.startswith("timm/"):
@@ -108,16 +108,16 @@ def without_places(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_card(trained: Trained, output: Path, format_name: str, folded: bool) -> Path:
-    """Write the card of `output` and return where it is.
+    """Write the model card of `output` and return its path.
 
     Raises:
-        UserError: it can't be written, or what it says is not known.
+        UserError: it can't be written, or a fact on it is not known.
     """
     path = card_path(output)
     try:
         card = _card(trained, output, format_name, folded)
     except KeyError as missing:
-        raise UserError(f"{trained.name}: does not say {missing}, which stands on a model card") from None
+        raise UserError(f"{trained.name}: lacks {missing}, which the model card needs") from None
     write_file(path, card.encode(errors="backslashreplace"))
     return path
 
@@ -159,7 +159,7 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     data, summary = trained.data, trained.summary
     height, width, _ = trained.image_shape
     rows = {
-        "file": f"{output.name}: {_kind(format_name)}" + (", BatchNorm folded: for inference alone" if folded else "")
+        "file": f"{output.name}: {_kind(format_name)}" + (", BatchNorm folded: only for inference" if folded else "")
     }
     if trained.imported:
         rows |= {"imported from": trained.imported, "classes": _cell(", ".join(trained.classes))}
@@ -168,8 +168,8 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     rows["data"] = f"{data['name']}, {data['train_images']:,} training images of {height}x{width}, classes: {classes}"
     accuracy, n_images = summary["accuracy.test"], summary["test_images"]
     rows["test accuracy"] = f"{accuracy:.2%} of {n_images:,} test images of {data['name']}"
-    command = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
-    rows["recipe"] = f"`{summary['recipe']}`{command}"
+    arguments = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
+    rows["recipe"] = f"`{summary['recipe']}`{arguments}"
     time = f"{summary['epochs']:.4g} epochs, {summary['seconds'] / 60:.1f} minutes"
     rows["training"] = f"{time} on {summary['device']}, {summary['precision']}"
     rows["weights"] = f"those of the `{summary['weights']}` checkpoint"
@@ -186,7 +186,7 @@ def _kind(format_name: str) -> str:
 
 def _command(given: dict[str, Any]) -> str:
     arguments = (shlex.quote(as_argument(name, value)) for name, value in without_places(given).items())
-    return " ".join([f"python {Path(sys.argv[0]).name}", *arguments])
+    return " ".join([command(), *arguments])
 
 
 def _how_to_measure(trained: Trained, output: Path) -> str:
@@ -218,5 +218,5 @@ def _numbers(values: tuple[float, ...]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that can stand in a table's cell."""
+    """Escape text for a cell of a Markdown table."""
     return text.replace("|", "\\|")

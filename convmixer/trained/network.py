@@ -1,4 +1,4 @@
-"""A trained network with what it takes to use it."""
+"""A trained network with all that is needed to use it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +10,20 @@ from convmixer.data.normalisation import Normalisation
 
 @dataclass(frozen=True)
 class Trained:
-    """A network in evaluation mode, on the CPU.
+    """A trained network, in evaluation mode on the CPU, with its classes and the facts about its training.
 
     Attributes:
-        name: the run's or the file's, as results on it are called.
-        classes: the classes' names, by label; outputs beyond those of the data (`n_classes` was larger) are `unused N`.
+        name: the name of the run or of the file.
+        model: the network.
+        classes: the classes' names, by label; if `n_classes` was larger than the data's, the others are `unused N`.
         image_shape: height, width and channels of the images that it was trained on.
-        mean: per channel over those images, on a scale of 0 to 1.
-        std: likewise, at least one level (`normalisation.SMALLEST_STD`), as it is divided by.
-        configs: every key's value in its training; of imported weights, their sizes, and defaults for the rest.
-        summary: how its run ended; empty where it has not, and for imported weights.
-        data: what was recorded of the images that it was trained on: `name`, `train_images`, and the above.
-        given: the keys that were given for its training; None where a file does not tell.
-        imported: what imported weights were brought in from; None for those trained here.
+        mean: mean of each channel over those images, on a scale of 0 to 1.
+        std: standard deviation of each channel, on the same scale; at least one level (`normalisation.SMALLEST_STD`).
+        configs: every key's value in its training; for imported weights, their sizes, and defaults for the rest.
+        summary: the results of its run; empty if the run has not ended, and for imported weights.
+        data: the description of the images that it was trained on: `name`, `train_images`, and the above.
+        given: the keys that were given for its training; None if a file does not hold them.
+        imported: the source of imported weights; None if they were trained here.
     """
 
     name: str
@@ -38,5 +39,7 @@ class Trained:
     imported: str | None = None
 
     def normalise(self, images: Tensor) -> Tensor:
-        """uint8 `[batch, height, width, channels]` to the model's input: float32 `[batch, channels, height, width]`."""
+        """Return the model's input: uint8 `[batch, height, width, channels]` -> float32 `[batch, channels, height,
+        width]`.
+        """
         return Normalisation(self.mean, self.std, images.device)(images)

@@ -1,4 +1,4 @@
-"""Opens trained networks: of a run, or of a file of `export` or `import`; whatever is in them is checked first."""
+"""Opens trained networks, from a run or from a file of `export` or `import`, and checks their content first."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -23,10 +23,10 @@ from convmixer.training import checkpoints
 
 
 class ModelConfigs(Protocol):
-    """A `Configs` class: the little of it that is needed to build a network with parts of a script."""
+    """The part of a `Configs` class that is needed to build a network."""
 
     def build_model(self, values: Mapping[str, Any], name: str) -> nn.Module:
-        """Build the network that was trained with these values of keys."""
+        """Build the network that was trained with these values of keys; `name` is for error messages."""
 
 
 def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None) -> Trained:
@@ -55,7 +55,11 @@ def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None)
 
 
 def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Trained:
-    """The weights that the run was tested with; of one that has not ended, the best so far."""
+    """Load the weights that a run was tested with; if it has not ended, the best so far.
+
+    Raises:
+        UserError: there is no good checkpoint, or its content does not fit the run's configs.
+    """
     summary = source.summary
     tested = summary.get("weights")
     names = [tested] if tested in ("best", "last") else ["best", "last"]
@@ -68,7 +72,11 @@ def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Tr
 
 
 def from_file(path: Path, configs_class: type[ModelConfigs] | None = None) -> Trained:
-    """The weights of a file that `export` or `import` wrote."""
+    """Load the weights of a file that `export` or `import` wrote.
+
+    Raises:
+        UserError: the file can't be read or is damaged, or its content does not fit together.
+    """
     weights, metadata = load_weights(path)
     with _misfits_named(f"{path}: tensors and metadata"):
         data, summary = metadata["data"], metadata["summary"]
@@ -128,7 +136,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name: str) -> None:
-    """Before a network is built: anyone can write down sizes that fill all memory."""
+    """Check the sizes in the configs against the weights, before a huge network fills all memory."""
     for key, size in sizes_of(weights, name).items():
         if configs[key] != size:
             raise UserError(f"{name}: {key} is {str(configs[key])[:40]} in its configs, {size} in its weights")
@@ -139,7 +147,11 @@ def _check_sizes(weights: Mapping[str, Tensor], configs: Mapping[str, Any], name
 
 
 def check_data(data: Any, name: str) -> None:
-    """Raise UserError where what was recorded of the images of a training is nothing that can be."""
+    """Check the recorded description of the training images.
+
+    Raises:
+        UserError: a value has the wrong type or is out of range.
+    """
     classes, shape, mean, std = (data[key] for key in ("classes", "image_shape", "mean", "std"))
     is_right = (
         isinstance(classes, list)
@@ -152,10 +164,10 @@ def check_data(data: Any, name: str) -> None:
         and all(isinstance(x, int | float) and 0 <= x <= 1 for x in (*mean, *std))
     )
     if not is_right:
-        raise UserError(f"{name}: classes, image_shape, mean or std are not those of images")
+        raise UserError(f"{name}: classes, image_shape, mean or std have wrong types or are out of range")
 
 
-# What a model card and the tables take from a summary, with how it ended.
+# The entries of a summary that model cards and tables use, with their types.
 SUMMARY_TYPES = {
     **dict.fromkeys(("name", "data", "recipe", "weights", "device", "precision"), str),
     **dict.fromkeys(("accuracy.test", "accuracy.valid", "epochs", "seconds"), int | float),
@@ -167,7 +179,7 @@ SUMMARY_TYPES = {
 def _check_summary(summary: Any, name: str) -> None:
     wrong = wrong_values(summary, SUMMARY_TYPES)
     if wrong:
-        raise UserError(f"{name}: {wrong[0]} of its summary is of another type")
+        raise UserError(f"{name}: {wrong[0]} in its summary has the wrong type")
 
 
 LARGEST_SIDE = 4096  # pixels
@@ -176,8 +188,8 @@ NUMBERS = ("d_model", "n_layers", "kernel_size", "patch_size", "n_classes", "in_
 
 
 def _built_in_model(name: str, configs: Mapping[str, Any]) -> nn.Module:
-    """Without labml, which notebooks and libraries do better without."""
+    """Build the network without labml, for notebooks and libraries."""
     for part, option in BUILT_IN.items():
         if configs[part] != option:
-            raise UserError(f"{name}: its {part} is {configs[part]}, of a script: give that script's Configs")
+            raise UserError(f"{name}: its {part}, {configs[part]}, is defined in a script: pass that script's Configs")
     return conv_mixer(**{key: configs[key] for key in NUMBERS})

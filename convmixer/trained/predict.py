@@ -1,4 +1,4 @@
-"""Classes of image files, one or a folder of 10,000, written as a table, CSV or JSON lines: the command `predict`."""
+"""Classifies image files and writes a table, CSV or JSON lines, for the command `predict`."""
 
 import codecs
 import logging
@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from PIL import UnidentifiedImageError
-from rich.console import Console
 from rich.progress import Progress
 
-from convmixer.console import printable
+from convmixer.console import Console, counted, printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import written_whole
@@ -38,18 +37,18 @@ def predict_files(
     output: Path | None = None,
     values: Mapping[str, Any] | None = None,
 ) -> None:
-    """Classify image files and write what came out.
+    """Classify image files and write the predictions.
 
     Args:
-        paths: files, folders or `-`.
-        form: table, csv or jsonl; None: as the name of `output` ends, else a table on a terminal and CSV elsewhere.
-        top: how many classes to name for each image.
+        paths: files, folders or `-` for standard input.
+        form: table, csv or jsonl; None: from the ending of `output`, else a table on a terminal and CSV elsewhere.
+        top: the number of classes shown for each image.
         output: the file to write; None: standard output.
-        values: other values for the keys in `CHANGEABLE` than in training.
+        values: values of the keys in `CHANGEABLE` that differ from the training.
 
     Raises:
-        UserError: no such file or folder.
-        SomeFailed: all was done, but some of the files were broken.
+        UserError: a file or folder does not exist, or the output can't be written.
+        SomeFailed: some of the files could not be read; the others were classified.
     """
     values = values or {}
     classifier = Classifier(trained, values.get("device", "auto"), values.get("precision"))
@@ -71,16 +70,20 @@ def _form(output: Path | None) -> str:
 
 def _images(paths: Sequence[str]) -> list[str | bytes]:
     if not paths:
-        raise UserError("command line: there are no files, expected files, folders or - (standard input)")
+        raise UserError("command line: no images are given, expected files, folders or - (standard input)")
     if STDIN not in paths:
         return find_images(paths)
     if len(paths) > 1:
-        raise UserError("command line: - (standard input) goes with no other files")
+        raise UserError("command line: - (standard input) can't be combined with files")
     return _from_stdin(sys.stdin.buffer.read(MAX_BYTES + 1))
 
 
 def _from_stdin(data: bytes) -> list[str | bytes]:
-    """One image, or a list of paths, one on each line."""
+    """Return the content of standard input: one image, or paths, one on each line.
+
+    Raises:
+        UserError: it is empty, too large, or neither.
+    """
     if len(data) > MAX_BYTES:
         raise UserError(f"standard input: more than {MAX_BYTES // 2**20} MiB")
     if not data.strip():
@@ -116,7 +119,7 @@ def _without_mark(data: bytes) -> bytes:
 
 @contextmanager
 def _opened(output: Path | None) -> Iterator[TextIO]:
-    """Where names of files come out as the bytes that they are."""
+    """Open the output, which writes file names with the same bytes as on the disk."""
     try:
         if output is None:
             sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
@@ -125,18 +128,18 @@ def _opened(output: Path | None) -> Iterator[TextIO]:
         else:
             with written_whole(output, encoding="utf-8", errors="surrogateescape", newline="") as out:
                 yield out
-    except BrokenPipeError:  # whoever read it has enough
+    except BrokenPipeError:  # the reader wants no more
         raise
     except OSError as error:
         raise UserError(f"{output or 'standard output'}: can't be written: {error.strerror}") from None
 
 
 class _Count:
-    """How many images are done, how many of them failed, and in which time: shown on standard error."""
+    """A count of the classified and the failed images, shown on standard error with the time."""
 
     def __init__(self, total: int, to_terminal: bool) -> None:
         console = Console(stderr=True)
-        # Where the predictions themselves come to the terminal, they show how far it is.
+        # No bar if the predictions themselves are printed on the terminal.
         self._bar = Progress(
             console=console, transient=True, redirect_stdout=False, disable=to_terminal or not console.is_terminal
         )
@@ -151,7 +154,7 @@ class _Count:
         self._bar.stop()
 
     def through(self, predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-        """The predictions as they are; those that failed are also reported."""
+        """Yield the predictions unchanged, count them and log those that failed."""
         for prediction in predictions:
             if prediction.error is not None:
                 self._failed += 1
@@ -161,12 +164,13 @@ class _Count:
             self._bar.advance(self._task)
 
     def report(self) -> None:
-        """The last line.
+        """Print the last line.
 
         Raises:
-            SomeFailed: some did.
+            SomeFailed: some images failed.
         """
         seconds = time.perf_counter() - self._started
-        print(f"{self._done:,} images in {seconds:.1f} s: {self._done / seconds:,.0f} images/s", file=sys.stderr)
+        images = counted(self._done, "image")
+        print(f"{images} in {seconds:.1f} s: {self._done / seconds:,.0f} images/s", file=sys.stderr)
         if self._failed:
-            raise SomeFailed(f"{self._failed:,} of {self._done:,} images could not be read")
+            raise SomeFailed(f"{self._failed:,} of {images} could not be read")

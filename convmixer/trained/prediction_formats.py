@@ -1,4 +1,4 @@
-"""Predictions as text: a table to read, CSV, or JSON lines. Each is written as it comes, none is kept."""
+"""Writes predictions as a table, CSV or JSON lines, each as soon as it is made."""
 
 import csv
 import json
@@ -8,11 +8,11 @@ from typing import TextIO
 from convmixer.console import printable
 from convmixer.trained.predictions import Prediction
 
-NAME_WIDTH = 60  # columns, at most, that names of files are padded to
+NAME_WIDTH = 60  # characters: file names are padded to at most this width
 
 
 def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """A line for each image: its name, then classes with their probabilities. Broken files are left out."""
+    """Write a line for each image: its name, then classes with their probabilities. Broken files are left out."""
     classes = [printable(name) for name in classes]
     name_width, class_width = 0, max(map(len, classes))
     for prediction in predictions:
@@ -24,20 +24,22 @@ def write_table(predictions: Iterable[Prediction], classes: Sequence[str], top: 
 
 
 def write_csv(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """Columns: file, class and probability, once for each of the `top` classes, error."""
+    """Write CSV with the columns file, class and probability for each of the `top` classes, error."""
+    shown = printable if out.isatty() else str  # a file gets names as they are, a terminal would obey them
+    classes = [shown(name) for name in classes]
     writer = csv.writer(out, lineterminator="\n")
     ranks = ["class", "probability", *(f"{word}_{k}" for k in range(2, top + 1) for word in ("class", "probability"))]
     writer.writerow(["file", *ranks, "error"])
     for prediction in predictions:
         if prediction.error is None:
             cells = [cell for label, value in prediction.top(top) for cell in (classes[label], f"{value:.6f}")]
-            writer.writerow([prediction.file, *cells, ""])
+            writer.writerow([shown(prediction.file), *cells, ""])
         else:
-            writer.writerow([prediction.file, *[""] * len(ranks), prediction.error])
+            writer.writerow([shown(prediction.file), *[""] * len(ranks), shown(prediction.error)])
 
 
 def write_jsonl(predictions: Iterable[Prediction], classes: Sequence[str], top: int, out: TextIO) -> None:
-    """An object on each line: file, class, probability, and probabilities by class; or file and error."""
+    """Write an object on each line: file, class, probability, and probabilities by class; or file and error."""
     for prediction in predictions:
         if prediction.error is None:
             probabilities = {classes[label]: round(value, 6) for label, value in prediction.top(top)}

@@ -1,4 +1,4 @@
-"""Classes for image files: found, decoded in threads, and classified batch by batch, as many as there are."""
+"""Finds image files, decodes them in threads and classifies them batch by batch."""
 
 import logging
 import os
@@ -29,12 +29,12 @@ T, S = TypeVar("T"), TypeVar("S")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of one image file: probabilities or, of a file that is broken, an error.
+    """The prediction for one image file: probabilities, or an error if the file is broken.
 
     Attributes:
-        file: its path, `-` for standard input.
-        probabilities: float64 `[classes]`.
-        error: in words that follow the file's name.
+        file: the file's path, `-` for standard input.
+        probabilities: float64 `[classes]`; None for a broken file.
+        error: the problem, in words that follow the file's name; None for a good file.
     """
 
     file: str
@@ -42,18 +42,18 @@ class Prediction:
     error: str | None = None
 
     def top(self, k: int) -> list[tuple[int, float]]:
-        """The `k` most probable classes with their probabilities, the most probable first."""
+        """Return the `k` most probable classes with their probabilities, the most probable first."""
         values, classes = self.probabilities.topk(min(k, len(self.probabilities)))
         return list(zip(classes.tolist(), values.tolist(), strict=True))
 
 
 def find_images(paths: Iterable[str]) -> list[str]:
-    """Every file named in `paths`, and the images in every folder named there, at any depth, in order of their names.
+    """Return all files in `paths`, and the images in all folders in `paths`, at any depth, sorted by name.
 
-    In folders hidden files and folders are passed over, and files of other kinds than `trees.EXTENSIONS`.
+    In folders, hidden files and folders are left out, and files without an ending in `trees.EXTENSIONS`.
 
     Raises:
-        UserError: a path that does not exist, a folder that can't be read, or one without images.
+        UserError: a path does not exist, or a folder can't be read or holds no images.
     """
     files = []
     for path in paths:
@@ -67,14 +67,14 @@ def find_images(paths: Iterable[str]) -> list[str]:
         if passed_over:
             log.warning("%s: passed over %s", path, in_words(passed_over))
         if not found:
-            raise UserError(f"{path} holds no images ({' '.join(kind[1:] for kind in EXTENSIONS)})")
+            raise UserError(f"{path}: no images in this folder (endings: {' '.join(kind[1:] for kind in EXTENSIONS)})")
         files += found
     return files
 
 
 def _images_below(folder: str, passed_over: Counter[str]) -> Iterator[str]:
     def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}")
+        raise UserError(f"{error.filename}: can't be read: {error.strerror}")
 
     for place, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -84,15 +84,16 @@ def _images_below(folder: str, passed_over: Counter[str]) -> Iterator[str]:
 
 
 def predict(classifier: Classifier, images: Iterable[str | bytes], batch_size: int) -> Iterator[Prediction]:
-    """A prediction for each image, in their order; one that is broken gets an error and the rest goes on.
+    """Yield a prediction for each image, in the same order; a broken one gets an error.
 
-    No more than two batches are in memory, however many images there are.
+    At most two batches are in memory at a time.
 
     Args:
         images: paths of image files, or the bytes of one, which is then called `-`.
+        batch_size: the number of images that are classified at a time.
 
     Raises:
-        UserError: the network takes images of channels that files don't have.
+        UserError: the network needs images with a number of channels that files can't have.
     """
     height, width, channels = classifier.trained.image_shape
     check_channels(channels)
@@ -112,7 +113,7 @@ def predict(classifier: Classifier, images: Iterable[str | bytes], batch_size: i
 
 
 def _read(file: str) -> bytes:
-    with open(file, "rb") as opened:  # perhaps a pipe, of unknown length
+    with open(file, "rb") as opened:  # may be a pipe, of unknown length
         data = opened.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise UserError(f"more than {MAX_BYTES // 2**20} MiB")
@@ -120,7 +121,7 @@ def _read(file: str) -> bytes:
 
 
 def _map_ahead(pool: Executor, function: Callable[[T], S], items: Iterable[T], ahead: int) -> Iterator[S]:
-    """`pool.map` that begins no more than `ahead` items before they are taken."""
+    """Yield what `pool.map` would, but start at most `ahead` items before they are needed."""
     items = iter(items)
     begun = deque(pool.submit(function, item) for item in islice(items, ahead))
     while begun:

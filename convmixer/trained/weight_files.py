@@ -1,4 +1,4 @@
-"""Weights as files that run no code when read: ours, which hold what is needed to use them, and other people's."""
+"""Reads and writes weight files without running code: ours, with metadata, and other people's."""
 
 import hashlib
 import io
@@ -36,7 +36,7 @@ MOST_BYTES = 2**34
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """Write a state dict as .safetensors, with plain values and the SHA-256 of all of it.
+    """Write a state dict as .safetensors, with metadata and the SHA-256 of both.
 
     Raises:
         UserError: the file can't be written.
@@ -46,7 +46,7 @@ def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """A state dict and what stands beside it.
+    """Read a state dict and its metadata from a file of `save_weights`.
 
     Raises:
         UserError: there is no such file, it is damaged, or it was not written by `save_weights`.
@@ -55,10 +55,10 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         metadata = parse_json(texts.get(METADATA, "null"))
     except ValueError:
-        raise UserError(f"{path}: its {METADATA!r} metadata is no JSON, the file is damaged") from None
+        raise UserError(f"{path}: its {METADATA!r} metadata are not JSON, so the file is damaged") from None
     if not isinstance(metadata, dict):
         raise UserError(
-            f"{path}: has no {METADATA!r} metadata, expected a file that `export` wrote; `import` makes one of others"
+            f"{path}: has no {METADATA!r} metadata, expected a file of `export`; `import` converts other weights"
         )
     digest = metadata.pop(SHA256, None)
     if digest not in (None, _digest(weights, metadata)):  # files of version 0.1 have none
@@ -83,7 +83,7 @@ def write_tensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str,
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
         UserError: it can't be written.
@@ -101,7 +101,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     taken off.
 
     Raises:
-        UserError: the file can't be read, or holds something else than usable tensors.
+        UserError: the file can't be read, or holds something other than usable tensors.
     """
     weights = _unwrapped(_read_pickle(path), path) if _is_pickle(path) else _read_safetensors(path)[0]
     before = prefix(weights) or ""
@@ -124,12 +124,12 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if path.exists() and not path.is_file():  # a FIFO would be waited for
-        raise UserError(f"{path}: can't be read: is no ordinary file")
+    if path.exists() and not path.is_file():  # reading a FIFO would wait
+        raise UserError(f"{path}: can't be read: is not an ordinary file")
     try:
         with safetensors.safe_open(path, "pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except Exception as error:  # types of numbers that torch does not know, beside damage
+    except Exception as error:  # damage, or number types that torch does not know
         raise UserError(f"{path}: can't be read: {one_line(error)}") from None
 
 
@@ -168,13 +168,17 @@ def _state_dict(content: Any, depth: int) -> dict[str, Any] | None:
 
 
 def usable(tensor: Any, where: str) -> Tensor:
-    """The tensor as weights are kept: floating point ones in float32."""
+    """Check a tensor and return it for use as weights: floating-point numbers as float32.
+
+    Raises:
+        UserError: it is not an ordinary tensor, has complex numbers, or numbers that are not finite.
+    """
     if not isinstance(tensor, Tensor):
         raise UserError(f"{where} is a {type(tensor).__name__}, expected a tensor")
     if not holds_its_numbers(tensor):
-        raise UserError(f"{where} is no ordinary tensor: expected one that holds all its numbers")
+        raise UserError(f"{where} is not an ordinary tensor that holds all its numbers")
     if tensor.is_complex():
-        raise UserError(f"{where} is of complex numbers")
+        raise UserError(f"{where} has complex numbers")
     if tensor.is_floating_point():
         tensor = tensor.float()
         if not tensor.isfinite().all():
@@ -183,7 +187,7 @@ def usable(tensor: Any, where: str) -> Tensor:
 
 
 def _digest(weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    """SHA-256 over the plain values, and the tensors' names, types, shapes and numbers, whatever their order."""
+    """Return the SHA-256 of the metadata and of all tensors' names, types, shapes and numbers, in any order."""
     digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""A moving average of the weights, which is what gets validated, tested and saved."""
+"""Keeps a moving average of the weights, which is validated, tested and saved instead of them."""
 
 import copy
 
@@ -7,14 +7,14 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """Exponential moving average of a model: `average = decay * average + (1 - decay) * weights` after each update.
+    """An exponential moving average of a model: `average = decay * average + (1 - decay) * weights` at each update.
 
     Source: Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", 1992, with the warm-up
     of TensorFlow's ExponentialMovingAverage, by which the decay grows with the number n of updates: (1 + n) / (10 + n).
-    In contrast to it, the first update sets the average to the weights, so nothing of their random start is left.
+    In contrast to it, the first update sets the average to the weights, so their random initialization has no effect.
 
-    The running statistics of BatchNorm are averaged in the same way as the weights. They are those that the weights had
-    on training batches, which is an approximation: the averaged network's own would need another pass over the images.
+    The running statistics of BatchNorm are averaged in the same way as the weights. This is an approximation: they
+    belong to the weights during training; the averaged network's own would need another pass over the images.
 
     Attributes:
         model: the averaged network, in evaluation mode.
@@ -29,7 +29,7 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, updates: int) -> None:
-        """Take in the weights as they are after `updates` updates, 1 after the first."""
+        """Add the current weights to the average; `updates` is the number of updates so far, at least 1."""
         decay = min(self.decay, (updates - 1) / (updates + 8))
         averages, weights = zip(*self._floats, strict=True)
         torch._foreach_lerp_(averages, weights, 1 - decay)

@@ -1,9 +1,9 @@
-"""Checkpoints that are whole or refused: written aside, fsynced, renamed; verified by checksum when read.
+"""Saves and loads checkpoints: written completely or not at all, and verified by a checksum when they are read.
 
-A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 stands in the archive's comment, the one
-place that follows everything else, so `torch.load` opens it as it is and one file is enough.
+A checkpoint is an ordinary `torch.save` file (a zip archive). Its SHA-256 is in the archive's comment, which comes
+after everything else, so one file is enough, and `torch.load` can open it.
 
-A run keeps three: `last`, `previous` (a `last` from before it) and `best`.
+A run keeps three: `last`, `previous` (an older `last`) and `best`.
 """
 
 import errno
@@ -11,13 +11,14 @@ import hashlib
 import io
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from convmixer.errors import UserError
-from convmixer.files.atomic import write_atomically
+from convmixer.files.atomic import aside_name, write_atomically
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import read_bytes
 
@@ -28,14 +29,14 @@ _DIGEST_BYTES = 64  # SHA-256 in hexadecimal
 
 
 class Damaged(UserError):
-    """A checkpoint that is not there, or not as it was saved."""
+    """The error for a checkpoint that is missing, or not as it was saved."""
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) to `path`; there is a whole file there at any moment.
+    """Write `state` (tensors and plain values) to `path` in one step.
 
     Raises:
-        OSError: the disk is full or read-only; what was at `path` is still there.
+        OSError: the disk is full or read-only; an old file at `path` is unchanged.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
@@ -48,8 +49,8 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        Damaged: there is none, the disk can't read it, or it is not as it was saved.
-        UserError: it may not be read, or is of a format this version does not know.
+        Damaged: the file is missing, the disk can't read it, or it is not as it was saved.
+        UserError: there is no permission to read it, or this version does not know its format.
     """
     try:
         content = read_bytes(path, MOST_BYTES)
@@ -63,25 +64,25 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = load_plain(content)
     except NotPlain:
-        raise UserError(f"{path}: the checkpoint holds more than tensors and plain values, it is not read") from None
+        raise UserError(f"{path}: the checkpoint holds more than tensors and plain values: code is not read") from None
     if not isinstance(state, dict):
-        raise UserError(f"{path}: the checkpoint holds no state of a training")
+        raise UserError(f"{path}: the checkpoint does not hold the state of a training")
     if state.get("format") != FORMAT:
-        raise UserError(f"{path}: checkpoint format {state.get('format')}, this version reads {FORMAT}")
+        raise UserError(f"{path}: the checkpoint has format {state.get('format')}, this version reads {FORMAT}")
     return state
 
 
 def newest_good(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """What a run goes on from: `last`, or where that is damaged `previous`, which then becomes `last`.
+    """Load the checkpoint to resume from: `last`, or, if it is damaged, `previous`, which then becomes `last`.
 
     Args:
-        folder: of the run's checkpoints.
+        folder: the folder of the run's checkpoints.
 
     Returns:
-        The state, None where no checkpoint was made yet; and a line that says so where it is not that of `last`.
+        The state, None if no checkpoint was saved yet; and a line to print if it is not that of `last`, else None.
 
     Raises:
-        UserError: there are checkpoints, and none is good. Nothing was touched.
+        UserError: all checkpoints are damaged; they are not changed.
     """
     last, previous = folder / "last.pt", folder / "previous.pt"
     if not last.exists() and not previous.exists():
@@ -93,21 +94,37 @@ def newest_good(folder: Path) -> tuple[dict[str, Any] | None, str | None]:
     try:
         state = load(previous)
     except Damaged as problem:
-        raise UserError(f"no checkpoint of this run is good: {damage}; {problem}; nothing was touched") from None
+        raise UserError(f"all checkpoints of this run are damaged: {damage}; {problem}; nothing was changed") from None
     keep(previous, last)
-    return state, f"{damage}: going on from {previous.name}, of update {state['step']}"
+    return state, f"{damage}: resuming from {previous.name}, of update {state['step']}"
+
+
+def go_back(folder: Path, is_wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """Make `previous` the run's `last`, if it is whole and wanted. Returns its state, or None: nothing was touched.
+
+    Args:
+        folder: of the run's checkpoints.
+    """
+    last, previous = folder / "last.pt", folder / "previous.pt"
+    try:
+        state = load(previous)
+    except UserError:
+        return None
+    if not is_wanted(state):
+        return None
+    keep(previous, last)
+    return state
 
 
 def keep(path: Path, other: Path) -> None:
-    """Have the file at `path` at `other` as well, without writing it again; both names have a whole file at any moment.
+    """Make `other` a second name of the file at `path`, in one step and without copying it.
 
-    On a file system that has no hard links it is only at `other` afterwards.
+    On a file system without hard links the file is renamed to `other`.
 
     Raises:
-        OSError: the disk is full; both names are as they were.
+        OSError: the disk is full; both names are unchanged.
     """
-    aside = other.with_name(f".{other.name}.{os.getpid()}")
-    aside.unlink(missing_ok=True)
+    aside = aside_name(other)
     try:
         os.link(path, aside)
     except OSError as error:
@@ -116,4 +133,4 @@ def keep(path: Path, other: Path) -> None:
         os.replace(path, other)
         return
     os.replace(aside, other)
-    aside.unlink(missing_ok=True)  # still there where both were one file already
+    aside.unlink(missing_ok=True)  # still there if both were already the same file

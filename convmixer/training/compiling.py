@@ -1,6 +1,7 @@
 """A network through torch.compile, as it is trained."""
 
 import copy
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,15 +17,21 @@ def compiled(model: nn.Module, mode: str) -> nn.Module:
     Args:
         mode: of torch.compile.
     """
+    compile_ = partial(torch.compile, dynamic=False, **_settings(model, mode))
     layers = getattr(model, "conv_mixer_layers", None)
     if mode != "default" or not isinstance(layers, nn.ModuleList):
-        return torch.compile(model, mode=mode, dynamic=False)
+        return compile_(model)
     whole = copy.copy(model)
-    whole._modules = {name: _compiled_part(part, layers) for name, part in model.named_children()}
+    whole._modules = {name: compile_(part) for name, part in model.named_children() if part is not layers}
+    whole.conv_mixer_layers = nn.ModuleList(map(compile_, layers))
     return whole
 
 
-def _compiled_part(part: nn.Module, layers: nn.ModuleList) -> nn.Module:
-    if part is layers:
-        return nn.ModuleList(torch.compile(layer, dynamic=False) for layer in layers)
-    return torch.compile(part, dynamic=False)
+def _settings(model: nn.Module, mode: str) -> dict:
+    """The mode; where kernels want whole planes, also that the compiler leaves tensors in the order they have."""
+    patch_embedding = getattr(model, "patch_emb", None)
+    if getattr(patch_embedding, "memory_format", None) is not torch.contiguous_format:
+        return {"mode": mode}
+    from torch import _inductor  # takes seconds
+
+    return {"options": _inductor.list_mode_options(mode) | {"layout_optimization": False}}

@@ -1,4 +1,4 @@
-"""Training that diverges: what counts as that, and how far a run goes back for it with `on_nan=rewind`."""
+"""Defines when a training diverges, and how often a run may go back with `on_nan=rewind`."""
 
 import math
 
@@ -10,27 +10,31 @@ ENOUGH_IMAGES = 64  # for a mean loss: below, a single image that the network is
 
 
 class Diverged(TrainingFault):
-    """The loss or a weight is no longer finite, or the loss jumped up."""
+    """The error if the loss or a weight is no longer finite, or the loss jumped up."""
 
 
 def is_spike(loss: float, epoch_loss: float, n_classes: int) -> bool:
-    """Tell if a mean training loss is a jump and no noise; it is of `ENOUGH_IMAGES` or more.
+    """Return True if a mean training loss, over `ENOUGH_IMAGES` or more, is a jump and not noise.
 
-    It is a jump where it is above twice the mean over the last whole epoch, and above ln(n_classes), which is what
-    guessing gives: a network that is this bad has lost what it had learned. No source; our own definition.
+    It is a jump if it is above twice the mean over the last whole epoch, and above ln(n_classes), the loss of
+    random guessing: the network has lost what it had learned. No source; our own definition.
 
     Args:
-        epoch_loss: of the last whole epoch, infinity before there is one.
+        loss: the mean loss.
+        epoch_loss: the mean loss of the last whole epoch; infinity in the first epoch.
     """
     return loss > max(2 * epoch_loss, math.log(n_classes))
 
 
 def check_may_rewind(problem: Diverged, on_nan: str, rewinds: int) -> None:
-    """Raise `problem` again where a run should stop for it, or has gone back too often.
+    """Check that a run may go back because of `problem`.
 
     Args:
         on_nan: the key's value.
-        rewinds: how often the run will have gone back, this time included.
+        rewinds: how often the run has gone back, including this time.
+
+    Raises:
+        Diverged: the run should stop, or has gone back too often.
     """
     if on_nan == "stop":
         raise problem

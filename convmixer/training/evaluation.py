@@ -1,4 +1,4 @@
-"""Accuracy and loss of a model over a split."""
+"""Measures the loss, accuracy and other metrics of a model on a split."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -15,7 +15,7 @@ from convmixer.training.metrics import Metric
 def predict_logits(
     model: nn.Module, batches: Batches, autocast: AbstractContextManager | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The logits `[n, classes]` (float32) and labels `[n]` of a whole split. Leaves the model in eval mode."""
+    """Return the logits `[n, classes]` (float32) and labels `[n]` of a whole split. The model stays in eval mode."""
     model.eval()
     with autocast or nullcontext():
         outputs = [(model(images), labels) for images, labels in batches.epoch()]
@@ -33,8 +33,8 @@ def evaluate(
     """Measure a model on a split.
 
     Args:
-        metrics: measured beside loss and accuracy.
-        all_reduce_sum: adds up sums, float64 on the host, over all workers, where each has a part of the split.
+        metrics: more metrics to measure.
+        all_reduce_sum: sums a float64 tensor on the CPU over all workers, each of which has a part of the split.
 
     Returns:
         The means over all images: `loss` (cross-entropy), `accuracy` (top-1, 0 to 1), and each metric by its name.

@@ -1,4 +1,4 @@
-"""What to say when memory ran out: the largest batch that fits, measured."""
+"""Finds, after memory ran out, the largest batch that fits, and gives advice."""
 
 import gc
 import traceback
@@ -9,24 +9,27 @@ from convmixer.console import one_line
 from convmixer.training.hardware import give_back_freed_memory
 from convmixer.training.trainer import Trainer
 
-# What torch, its allocators and oneDNN ("could not create a primitive") say, beside OutOfMemoryError and MemoryError.
+# The messages of torch, its allocators and oneDNN ("could not create a primitive"), if they raise other error types.
 PHRASES = ("can't allocate memory", "out of memory", "bad_alloc", "could not create a")
-RESOLUTION = 16  # the size is found to within a sixteenth of itself
+RESOLUTION = 16  # the size is found to within 1/16 of itself
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory, of the machine or of the GPU, ran out."""
+    """Return True if an error means that the memory of the machine or of the GPU ran out."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(p in str(error) for p in PHRASES)
 
 
 def advice(trainer: Trainer, error: Exception) -> str:
-    """What did not fit and what does, measured on `trainer`, whose weights are spoilt by that."""
+    """Return one line about the batch that did not fit and the largest that does, measured with `trainer`.
+
+    The measurement destroys the trainer's weights.
+    """
     said = one_line(error, 120)
     if not _was_in_update(error):
         return f"out of memory while evaluating: give a smaller valid_batch_size ({said})"
-    if not trainer.workers.is_alone:  # the others do not try with this one
+    if not trainer.workers.is_alone:  # a measurement needs all workers
         return f"out of memory: give a smaller train_batch_size, or a micro_batch_size ({said})"
-    traceback.clear_frames(error.__traceback__)  # they hold the activations of the update that failed
+    traceback.clear_frames(error.__traceback__)  # frees the activations of the update that failed
     gc.collect()
     key = "micro_batch_size" if trainer.micro_batch_size else "train_batch_size"
     batch = trainer.train.batch_size
@@ -47,9 +50,9 @@ def _was_in_update(error: Exception) -> bool:
 
 
 def largest_batch_size(trainer: Trainer, failed: int) -> tuple[int, int]:
-    """The images of the largest update that fits, 0 if none does, and of the smallest that was seen not to.
+    """Return the largest number of images whose update fits, 0 if none does, and the smallest that did not fit.
 
-    Doubles from 2 images on, then bisects, with whole updates on the first images.
+    It doubles from 2 images on, then bisects, with whole updates.
 
     Args:
         failed: a number of images that does not fit.

@@ -1,4 +1,4 @@
-"""How OpenMP's threads wait for each other: asleep, so that a busy machine costs a training its share and no more.
+"""Makes OpenMP's threads sleep while they wait: a busy machine then costs a training its share and no more.
 
 Imports no torch: OpenMP reads its environment when torch is loaded.
 """
@@ -9,7 +9,7 @@ PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")
 
 
 def wait_asleep() -> bool:
-    """Let threads sleep where they wait; False where the user's own OpenMP settings say how.
+    """Make waiting threads sleep. Return False if the user's own OpenMP settings decide that.
 
     By default they spin. With another process on one of two cores, each of a layer's barriers then takes until that
     process is paused: two threads train a small network many times slower than one (docs/kernels.md, Busy machines).

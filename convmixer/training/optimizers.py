@@ -1,4 +1,4 @@
-"""Optimizers and how a model's parameters are grouped for them."""
+"""Builds optimizers, and groups a model's parameters for them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from convmixer.training.muon import BatchedMuon
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
-    """Two groups: weights that decay, and (unless `decay_norms_and_biases`) norms and biases that don't.
+    """Group parameters: weights that decay, and (unless `decay_norms_and_biases`) norms and biases that do not.
 
     Norms and biases are the parameters of one dimension.
     """
@@ -26,9 +26,9 @@ def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_bias
 
 
 def faster_norm_biases(groups: list[dict], model: nn.Module, learning_rate: float, factor: float) -> list[dict]:
-    """The groups with BatchNorm's biases in groups of their own, at `factor` times the learning rate.
+    """Put BatchNorm's biases in separate groups, with `factor` times the learning rate.
 
-    Their decay stays as it is. Source: KellerJordan/cifar10-airbench, airbench94.py, `bias_scaler` (64 there, for SGD).
+    Their decay does not change. Source: KellerJordan/cifar10-airbench, airbench94.py, `bias_scaler` (64, for SGD).
     """
     if factor == 1:
         return groups
@@ -46,7 +46,7 @@ def faster_norm_biases(groups: list[dict], model: nn.Module, learning_rate: floa
 
 
 def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: float) -> torch.optim.AdamW:
-    """AdamW (arXiv 1711.05101), fused on CPU and CUDA; on CUDA it may be captured in a graph."""
+    """Build AdamW (arXiv 1711.05101), fused on CPU and CUDA; on CUDA it may be captured in a graph."""
     devices = {p.device.type for group in groups for p in group["params"]}
     return torch.optim.AdamW(
         groups,
@@ -59,7 +59,7 @@ def adamw(groups: list[dict], learning_rate: float, betas: list[float], eps: flo
 
 
 def set_learning_rate(group: dict, learning_rate: float) -> None:
-    """Give a group of an optimizer its learning rate; where that is a tensor, which a CUDA graph reads, in place."""
+    """Set the learning rate of an optimizer's group; if it is a tensor, which a CUDA graph reads, in place."""
     if isinstance(group["lr"], torch.Tensor):
         group["lr"].fill_(learning_rate)
     else:
@@ -73,7 +73,7 @@ def learning_rates_on(optimizer: torch.optim.Optimizer, device: torch.device) ->
 
 
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:
-    """SGD with Nesterov momentum (plain SGD when `momentum` is 0)."""
+    """Build SGD with Nesterov momentum (plain SGD if `momentum` is 0)."""
     return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
 
 
@@ -81,13 +81,17 @@ class MuonAndAdamW(torch.optim.Optimizer):
     """Muon on the point-wise weights, AdamW on everything else, as one optimizer.
 
     Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024, by `torch.optim.Muon`;
-    as there, the first and the last layer are AdamW's. Muon takes matrices, so the weight `[out, in, 1, 1]` of a 1x1
-    convolution is handed over as a view of it, `[out, in]`.
+    as there, AdamW updates the first and the last layer. Muon takes matrices, so it gets the weight `[out, in, 1, 1]`
+    of a 1x1 convolution as a view `[out, in]`.
 
     Args:
-        groups: all parameters, as AdamW takes them; those of `matrices` are taken out of them.
+        groups: all parameters, in groups for AdamW; the `matrices` are removed from them.
         matrices: the weights for Muon.
-        muon_learning_rate: Muon's; a multiple of about 1 of the matrix with singular values 1 that is its update.
+        learning_rate: AdamW's learning rate.
+        muon_learning_rate: Muon's learning rate; its update is this times a matrix with singular values of about 1.
+        muon_weight_decay: Muon's weight decay, which is decoupled.
+        betas: AdamW's decay rates of its two averages.
+        eps: AdamW's epsilon.
 
     Raises:
         UserError: there are no `matrices`.
@@ -106,7 +110,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if not matrices:
             raise UserError(
                 "overrides: optimizer.optimizer=Muon needs layers with 1x1 convolutions of 2 or more channels; "
-                "optimizer.optimizer=AdamW does without"
+                "optimizer.optimizer=AdamW needs none"
             )
         ids = {id(p) for p in matrices}
         rest = [group | {"params": [p for p in group["params"] if id(p) not in ids]} for group in groups]
@@ -121,7 +125,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:
-        """One update, at the learning rates that the groups of this optimizer have now."""
+        """Make one update, with the learning rates of this optimizer's groups."""
         for group, inner in zip(self.param_groups, self.adamw.param_groups + self.muon.param_groups, strict=True):
             inner["lr"] = group["lr"]
         views = self.muon.param_groups[0]["params"]
@@ -134,25 +138,25 @@ class MuonAndAdamW(torch.optim.Optimizer):
             view.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of both."""
+        """Return the states of both optimizers."""
         return {"adamw": self.adamw.state_dict(), "muon": self.muon.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from `state_dict()`."""
+        """Restore the states of both optimizers from `state_dict()`."""
         self.adamw.load_state_dict(state_dict["adamw"])
         self.muon.load_state_dict(state_dict["muon"])
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy holds; torch's optimizers leave out what they don't know."""
+        """Return the attributes for a copy, with both optimizers, which torch's method leaves out."""
         return super().__getstate__() | {"adamw": self.adamw, "muon": self.muon}
 
 
 def _matrix(weight: torch.Tensor) -> torch.Tensor:
-    """`[out, in, 1, 1]` or `[out, in]` as `[out, in]`, in the same memory."""
+    """Return a view `[out, in]` of a weight `[out, in, 1, 1]` or `[out, in]`, in the same memory."""
     return weight.detach().view(weight.shape[:2])
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """The weights of 1x1 convolutions and linear maps between the first and the last layer of a ConvMixer."""
+    """Return the weights of 1x1 convolutions and linear maps between the first and the last layer of a ConvMixer."""
     weights = [p for p in getattr(model, "conv_mixer_layers", model).parameters() if p.requires_grad]
     return [p for p in weights if p.ndim in (2, 4) and min(p.shape[:2]) > 1 and all(n == 1 for n in p.shape[2:])]

@@ -1,4 +1,4 @@
-"""Whether images are kept in the training device's memory, or brought there from their file as they are needed."""
+"""Decides whether images are kept in the training device's memory, or read from their file in each epoch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,18 @@ try:
 except ImportError:  # Windows
     resource = None
 
-SHARE = 0.5  # of the free memory that images may take; the rest is for the network and what it computes
+SHARE = 0.5  # of the free memory that images may take; the rest is for the network and its activations
 
 PROC, CGROUPS = Path("/proc/self"), Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Residence:
-    """Where images are while they are trained on.
+    """The place of the images during training: the device's memory, or their file.
 
     Attributes:
-        is_resident: in the device's memory, as opposed to their file.
-        reason: in words.
+        is_resident: True if they are in the device's memory.
+        reason: the reason, in words.
     """
 
     is_resident: bool
@@ -29,14 +29,15 @@ class Residence:
 
 
 def choose_residence(wanted: bool | None, size: int, device: torch.device) -> Residence:
-    """Where images of `size` bytes should be: as `wanted`, or, for None, as fits `SHARE` of the memory that is free."""
+    """Choose the place of images of `size` bytes: in memory if `wanted`; None: if they fit in `SHARE` of it."""
     if wanted is not None:
         return Residence(wanted, "as data.resident says")
     free = free_memory(device)
     if free is None or size <= SHARE * free:
         return Residence(True, "they fit")
     return Residence(
-        False, f"they take {_gigabytes(size)} of {_gigabytes(free)} of free memory; data.resident=true tries"
+        False,
+        f"they need {_gigabytes(size)}, and {_gigabytes(free)} of memory are free; data.resident=true forces it",
     )
 
 
@@ -45,7 +46,10 @@ def _gigabytes(size: int) -> str:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that this process can still take there, by the machine, its control group and its limits; None: unknown."""
+    """Return the bytes of free memory on a device for this process; None if unknown.
+
+    On the CPU this is limited by the machine, the process's control group and its `ulimit`.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     known = [free for free in (_machine(), _control_group(), *_limits()) if free is not None]
@@ -57,7 +61,7 @@ def _machine() -> int | None:
 
 
 def _limits() -> list[int]:
-    """What `ulimit -d` and `ulimit -v` leave."""
+    """Return the bytes that `ulimit -d` and `ulimit -v` still allow."""
     taken = _fields(PROC / "status")
     kinds = {"RLIMIT_DATA": "VmData", "RLIMIT_AS": "VmSize"} if resource else {}
     limits = {field: resource.getrlimit(getattr(resource, kind))[0] for kind, field in kinds.items()}
@@ -67,7 +71,7 @@ def _limits() -> list[int]:
 
 
 def _control_group() -> int | None:
-    """What a container or a batch system leaves (version 2): the least of this group's and those that it is in."""
+    """Return the bytes that this process's control group (version 2) and its parents still allow; None: no limit."""
     lines = _lines(PROC / "cgroup")
     place = next((line.removeprefix("0::/") for line in lines if line.startswith("0::/")), None)
     if place is None:
@@ -79,13 +83,13 @@ def _control_group() -> int | None:
 def _left_in(group: Path) -> int | None:
     limit, used = ("".join(_lines(group / name)) for name in ("memory.max", "memory.current"))
     if not limit.isdecimal() or not used.isdecimal():
-        return None  # there is none: `max`
+        return None  # no limit: `max`
     cached = next((int(line.split()[1]) for line in _lines(group / "memory.stat") if line.startswith("file ")), 0)
     return int(limit) - int(used) + cached
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """Bytes by name, from lines as `MemAvailable:   123 kB`."""
+    """Return bytes by name, from lines such as `MemAvailable:   123 kB`."""
     words = (line.split() for line in _lines(file))
     return {name.rstrip(":"): int(n) * 1024 for name, n, unit in (w for w in words if len(w) == 3) if unit == "kB"}
 

@@ -1,4 +1,4 @@
-"""Checks that a trainer can go on from the state in a checkpoint, before any of it is taken over."""
+"""Checks that a trainer can resume from the state in a checkpoint, before any of it is loaded."""
 
 import math
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from convmixer.errors import UserError
 from convmixer.files.pickles import holds_its_numbers
 from convmixer.training.muon import BatchedMuon
 
-REQUIRED = (  # what all versions have written
+REQUIRED = (  # the entries that all versions write
     *("model", "model_in_training", "optimizer", "scaler", "interval", "epoch_sums", "generator", "cuda_generators"),
     *("step", "seconds", "best_accuracy"),
 )
-KEPT = {  # of each parameter
+KEPT = {  # the state of each parameter in an optimizer
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.SGD: ("momentum_buffer",),
     torch.optim.Muon: ("momentum_buffer",),
@@ -29,18 +29,18 @@ MOST_NUMBER = 1e30  # NaN is not less than it either
 def check_restorable(
     own: Mapping[str, Any], optimizer: torch.optim.Optimizer, scales: bool, state: Mapping[str, Any]
 ) -> None:
-    """Compare the state in a checkpoint with a trainer's own: names, types, shapes, and numbers that are finite.
+    """Compare the state in a checkpoint with a trainer's own: names, types, shapes, and that numbers are finite.
 
-    What a newer version has added may be missing; what an older one had may be there.
+    Entries that newer versions added may be missing, and entries of older versions may be present.
 
     Args:
         own: the trainer's `state_dict()`.
-        optimizer: the trainer's.
-        scales: its gradient scaler is in use, so that the scaler's state counts.
-        state: of the checkpoint.
+        optimizer: the trainer's optimizer.
+        scales: the trainer's gradient scaler is in use, so its state is checked.
+        state: the checkpoint's state.
 
     Raises:
-        UserError: something is missing or of another kind.
+        UserError: an entry is missing or has another type, shape or range.
     """
     missing = [name for name in REQUIRED if name not in state]
     if missing:
@@ -48,21 +48,21 @@ def check_restorable(
     for name in ("model", "model_in_training", "interval", "epoch_sums"):
         _compare(own[name], state[name], name)
     if not isinstance(state["scaler"], Mapping):
-        raise _unfit("scaler is no scaler's state")
+        raise _unfit("scaler is not the state of a gradient scaler")
     if scales:
         _compare(own["scaler"], state["scaler"], "scaler")
     _check_optimizer(optimizer, own["optimizer"], state["optimizer"], "optimizer")
     _check_generator(state["generator"], own["generator"].shape, "generator")
     if not isinstance(state["cuda_generators"], list):
-        raise _unfit("cuda_generators is no list")
+        raise _unfit("cuda_generators is not a list")
     for generator in state["cuda_generators"]:
         _check_generator(generator, CUDA_GENERATOR, "cuda_generators")
-    for name in ("step", "total_steps", "rewinds"):
+    for name in ("step", "total_steps", "rewinds", "log_bytes"):
         _check_count(state.get(name, 0), name)
     for name in ("seconds", "warm_up_seconds", "best_accuracy"):
         _check_number(state.get(name, 0.0), name)
     epoch_loss = state.get("epoch_loss", 0.0)
-    if not (isinstance(epoch_loss, float) and epoch_loss == math.inf):  # which it is before an epoch has ended
+    if not (isinstance(epoch_loss, float) and epoch_loss == math.inf):  # its value in the first epoch
         _check_number(epoch_loss, "epoch_loss")
 
 
@@ -71,7 +71,7 @@ def _unfit(problem: str) -> UserError:
 
 
 def _compare(own: Any, other: Any, where: str) -> None:
-    """Every part of `own` must be in `other`, and be like it."""
+    """Check that `other` has the same parts as `own`, of the same kinds."""
     if isinstance(own, Mapping):
         if not isinstance(other, Mapping):
             raise _unfit(f"{where} is {_kind(other)}, expected names and values")
@@ -81,13 +81,12 @@ def _compare(own: Any, other: Any, where: str) -> None:
             _compare(value, other[name], f"{where}.{name}")
         extra = [name for name in other if name not in own]
         if extra:
-            raise _unfit(f"{where} holds {str(extra[0])[:60]!a}, which the run has not")
+            raise _unfit(f"{where} holds {str(extra[0])[:60]!a}, which the run does not have")
     elif isinstance(own, Tensor):
         _check_tensor(other, tuple(own.shape), own.dtype, where)
     elif isinstance(own, bool | str | None):
-        is_switch = isinstance(own, bool) and not where.endswith(
-            (".fused", ".foreach", ".capturable")
-        )  # which devices differ in
+        depends_on_device = where.endswith((".fused", ".foreach", ".capturable"))
+        is_switch = isinstance(own, bool) and not depends_on_device
         if type(own) is not type(other) or (is_switch and own != other):
             raise _unfit(f"{where} is {_kind(other)}, expected {_kind(own)}")
     elif isinstance(own, int | float):
@@ -107,17 +106,17 @@ def _check_tensor(tensor: Any, shape: tuple[int, ...], dtype: torch.dtype, where
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer, own: Mapping[str, Any], state: Any, where: str) -> None:
-    """Its groups as they are here; of those known here, what they keep of each parameter as well."""
+    """Check an optimizer's groups, and for the types in `KEPT` also the state of each parameter."""
     if not isinstance(state, Mapping) or not own.keys() <= state.keys():
-        raise _unfit(f"{where} is no state of such an optimizer")
-    if "param_groups" not in own:  # one made of others
+        raise _unfit(f"{where} is the state of another optimizer")
+    if "param_groups" not in own:  # an optimizer made of others
         for name in own:
             if isinstance(inner := getattr(optimizer, name, None), torch.optim.Optimizer):
                 _check_optimizer(inner, own[name], state[name], f"{where}.{name}")
         return
     _compare(own["param_groups"], state["param_groups"], f"{where}.param_groups")
     if [g["params"] for g in own["param_groups"]] != [list(g["params"]) for g in state["param_groups"]]:
-        raise _unfit(f"{where}.param_groups are of other parameters")
+        raise _unfit(f"{where}.param_groups have other parameters")
     if not isinstance(state["state"], Mapping):
         raise _unfit(f"{where}.state is {_kind(state['state'])}, expected names and values")
     if type(optimizer) in KEPT:
@@ -125,23 +124,23 @@ def _check_optimizer(optimizer: torch.optim.Optimizer, own: Mapping[str, Any], s
         for index, kept in state["state"].items():
             place = f"{where}.state.{str(index)[:60]!a}"
             if type(index) is not int or not 0 <= index < len(parameters):
-                raise _unfit(f"{place} is of no parameter")
+                raise _unfit(f"{place} belongs to no parameter")
             _check_kept(kept, KEPT[type(optimizer)], tuple(parameters[index].shape), place)
 
 
 def _check_kept(kept: Any, names: tuple[str, ...], shape: tuple[int, ...], where: str) -> None:
-    """What an optimizer keeps of a parameter: nothing yet, or all of `names`, as large as that; `step` is a number."""
+    """Check an optimizer's state of a parameter: empty, or all of `names`, in its shape; `step` is a number."""
     if not isinstance(kept, Mapping) or (kept and set(kept) != set(names)):
-        raise _unfit(f"{where} holds other things than {', '.join(names)}")
+        raise _unfit(f"{where} holds other entries than {', '.join(names)}")
     for name, value in kept.items():
-        if value is not None or name != "momentum_buffer":  # which SGD leaves out where there is no momentum
+        if value is not None or name != "momentum_buffer":  # None in SGD without momentum
             _check_tensor(value, () if name == "step" else shape, torch.float32, f"{where}.{name}")
 
 
 def _check_generator(generator: Any, shape: tuple[int, ...], where: str) -> None:
     is_one = isinstance(generator, Tensor) and generator.dtype is torch.uint8 and holds_its_numbers(generator)
     if not is_one or tuple(generator.shape) != tuple(shape):
-        raise _unfit(f"{where} is no state of a random generator")
+        raise _unfit(f"{where} is not the state of a random generator")
 
 
 def _check_count(value: Any, where: str) -> None:

@@ -1,4 +1,4 @@
-"""The checkpoints of one run while it trains: when they are saved, and which of them is gone back to."""
+"""Keeps the checkpoints of one run: decides when to save, and which one a run goes back to."""
 
 import math
 import time
@@ -13,15 +13,15 @@ State = dict[str, Any]
 
 
 class RunCheckpoints:
-    """`last`, `previous` and `best` in a folder.
+    """The checkpoints `last`, `previous` and `best` in a run's folder.
 
-    `last` is where a run goes on. `previous` stands in where `last` is damaged: the newest one of an epoch's end beside
-    `last`, or of within the first epoch while none has ended. So one of both is of an epoch's end, whenever `last` was
-    saved: what `on_nan=rewind` goes back to does not depend on the clock.
+    A run is resumed from `last`, or from `previous` if `last` is damaged. `previous` is the newest other checkpoint
+    from the end of an epoch; in the first epoch it may be from within it. So one of the two is always from the end of
+    an epoch, and what `on_nan=rewind` goes back to does not depend on the time when `last` was saved.
 
     Args:
-        minutes: after which a checkpoint is due; None: never.
-        restored: the state of `last`, where a run is gone on with.
+        minutes: the time after which a checkpoint is due within an epoch; None: never.
+        restored: the state of `last` if the run is resumed, else None.
     """
 
     def __init__(self, folder: Path, steps_per_epoch: int, minutes: float | None, restored: State | None) -> None:
@@ -36,14 +36,14 @@ class RunCheckpoints:
         return state["step"] % self._steps_per_epoch == 0
 
     def is_due(self) -> bool:
-        """Whether it is time to save, in the middle of an epoch."""
+        """Return True if it is time to save within an epoch."""
         return time.monotonic() - self._saved >= self._seconds
 
     def save_last(self, state: State) -> None:
-        """Save `state` to go on from, and keep the one before it as the class says.
+        """Save `state` as `last`, and keep the one before it as `previous` if it is to be kept.
 
         Raises:
-            OSError: the disk is full or read-only; the checkpoints there are as they were.
+            OSError: the disk is full or read-only; the existing checkpoints are unchanged.
         """
         if self.last.exists() and (self._last_ended_epoch or not self.previous.exists()):
             keep(self.last, self.previous)
@@ -52,7 +52,7 @@ class RunCheckpoints:
         self._saved = time.monotonic()
 
     def newest_of_an_epoch_end(self) -> State | None:
-        """Of `last` and `previous`; None where no whole one is there."""
+        """Load `last` or `previous`, the newest that is from the end of an epoch; None if there is no good one."""
         for path in (self.last, self.previous):
             try:
                 state = load(path)
@@ -63,7 +63,7 @@ class RunCheckpoints:
         return None
 
     def has_best_of(self, state: State) -> bool:
-        """Whether `best` is there, whole, and not of an update that `state` has yet to make."""
+        """Return True if `best` exists, is not damaged, and is not from a later update than `state`."""
         try:
             return load(self.best)["step"] <= state["step"]
         except UserError:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: the fraction of training done, 0 to 1, to a multiple of the configured learning rate."""
+"""Learning-rate schedules. Each returns a factor of the learning rate for the fraction of training done, 0 to 1."""
 
 import math
 from collections.abc import Callable
@@ -7,7 +7,7 @@ Schedule = Callable[[float], float]
 
 
 def paper(fraction: float) -> float:
-    """Piecewise linear, as the authors train: 0 to 1 at 40 %, down to 1/20 at 80 %, to 0 at the end.
+    """Return the factor of the authors' schedule: linear from 0 to 1 at 40 %, to 1/20 at 80 %, to 0 at the end.
 
     Source: locuslab/convmixer-cifar10, train.py (`--lr-max`).
     """
@@ -19,7 +19,7 @@ def paper(fraction: float) -> float:
 
 
 def cosine(fraction: float) -> float:
-    """Linear warm-up over the first 5 %, then half a cosine down to 0 (arXiv 1608.03983, eq. 5, no restarts)."""
+    """Return a linear warm-up over the first 5 %, then half a cosine to 0 (arXiv 1608.03983, eq. 5, no restarts)."""
     warm_up = 0.05
     if fraction < warm_up:
         return fraction / warm_up
@@ -27,14 +27,14 @@ def cosine(fraction: float) -> float:
 
 
 def constant(fraction: float) -> float:
-    """The configured learning rate throughout."""
+    """Return 1: the learning rate never changes."""
     return 1.0
 
 
 def trapezoid(fraction: float) -> float:
-    """Linear warm-up over the first 5 %, the configured rate, then linearly down to 0 over the last 20 %.
+    """Return a linear warm-up over the first 5 %, then 1, then a linear decrease to 0 over the last 20 %.
 
-    Source: "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations" (arXiv 2405.18392), whose
-    cool-down of 20 % this is; the warm-up is `cosine`'s.
+    Source: the cool-down of 20 % is from "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations"
+    (arXiv 2405.18392); the warm-up is that of `cosine`.
     """
     return min(fraction / 0.05, 1.0, (1 - fraction) / 0.2)

@@ -1,4 +1,4 @@
-"""Stochastic depth: in training, each image leaves out some of the residual branches."""
+"""Stochastic depth: in training, each image skips some of the residual branches at random."""
 
 import inspect
 
@@ -11,13 +11,13 @@ from convmixer.errors import UserError
 
 
 class StochasticDepth:
-    """Leaves out the depth-wise branch of layer l, of L, for an image with probability `rate * l / L`.
+    """Stochastic depth: an image skips the depth-wise branch of layer l of L with probability `rate * l / L`.
 
-    Source: "Deep Networks with Stochastic Depth" (arXiv 1603.09382), eq. 4, the linear rule; drawn by the image and
-    divided by the probability to stay, as timm's DropPath does. Only the depth-wise part of a ConvMixer layer has a
-    residual, so the point-wise part is never left out. BatchNorm within a branch sees all images.
+    Source: "Deep Networks with Stochastic Depth" (arXiv 1603.09382), eq. 4, the linear rule; drawn for each image, and
+    divided by the probability to stay, as in timm's DropPath. Only the depth-wise part of a ConvMixer layer has a
+    residual connection, so the point-wise part is never skipped. BatchNorm within a branch sees all images.
 
-    The draws are a function of (seed, epoch, image), whatever the batches.
+    The draws are a function of (seed, epoch, image), independent of the batches.
     """
 
     def __init__(self, rate: float, n_layers: int, seed: int, batches: Batches) -> None:
@@ -27,17 +27,22 @@ class StochasticDepth:
         self._epoch: int | None = None
 
     def scales(self, epoch: int, first: int, n: int) -> Tensor:
-        """What to multiply branches by, for the `n` images of an epoch from the one at place `first` on.
+        """Return the factors of the branches for `n` images of an epoch.
+
+        Args:
+            epoch: the epoch, from 0.
+            first: the place of the first image in the order of the epoch.
+            n: the number of images.
 
         Returns:
-            `[n_layers, n]`: 0, or 1 over the probability to stay.
+            `[n_layers, n]`: 0, or 1 / (probability to stay).
         """
         if epoch != self._epoch:
             self._scales, self._epoch = self._of_epoch(epoch), epoch
         return self._scales[:, first : first + n]
 
     def _of_epoch(self, epoch: int) -> Tensor:
-        """`[n_layers, images]`, in the epoch's order."""
+        """Return the factors of all images, in the epoch's order: `[n_layers, images]`."""
         generator = torch.Generator().manual_seed(random_seed(self.seed, epoch, "stochastic depth"))
         draws = torch.rand(self.batches.n_images, len(self.stays), generator=generator).T
         scales = (draws < self.stays) / self.stays
@@ -45,7 +50,11 @@ class StochasticDepth:
 
 
 def check_layer(model: nn.Module) -> None:
-    """Raise a `UserError` where the model's layers can't leave out their residual branch."""
+    """Check that the model's layers can skip their residual branch.
+
+    Raises:
+        UserError: their `forward()` does not take `residual_scale`.
+    """
     layers = getattr(model, "conv_mixer_layers", [])
     if not layers or "residual_scale" not in inspect.signature(layers[0].forward).parameters:
         kind = type(layers[0] if layers else model).__name__

@@ -1,4 +1,4 @@
-"""Measures how many updates fit into a time, by trying some."""
+"""Measures how many updates fit into a given time."""
 
 import copy
 import statistics
@@ -11,13 +11,13 @@ import torch
 from convmixer.training.evaluation import evaluate
 from convmixer.training.trainer import Trainer
 
-WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # stretches of updates, stretches, and how long to measure
+WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # stretches before the measurement, fewest stretches and seconds in it
 
 
 def steps_in(trainer: Trainer, seconds: float) -> int:
-    """The updates, with a validation after each epoch, that take `seconds` at the rate measured now.
+    """Return the number of updates, with a validation after each epoch, that take `seconds`.
 
-    Measured on a copy of the model: `trainer` and the random generators stay as they are.
+    The speed is measured on a copy of the model: `trainer` and the random generators do not change.
     """
     with torch.random.fork_rng(devices=_devices(trainer)):
         trial = _copy(trainer)
@@ -36,7 +36,7 @@ def _copy(trainer: Trainer) -> Trainer:
 
 
 def _seconds_per_update(trainer: Trainer) -> float:
-    """The median over stretches of updates, batch making included."""
+    """Return the median time of an update in seconds, over stretches of updates, with the making of batches."""
     trainer.model.train()
     updates = updates_of_a_stretch(trainer.device)
     batches = chain.from_iterable(trainer.train.epoch(0) for _ in count())
@@ -51,7 +51,7 @@ def _seconds_per_update(trainer: Trainer) -> float:
 
 
 def updates_of_a_stretch(device: torch.device) -> int:
-    """How many updates are timed together: on a GPU many, as training does not wait for it after each."""
+    """Return how many updates are timed together: many on a GPU, as training does not wait for each."""
     return 16 if device.type == "cuda" else 1
 
 

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: updates, metrics, validation and the state to resume from."""
 
 import copy
 import math
@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,14 @@ from convmixer.data.batches import Batch, Batches
 from convmixer.training.averaging import AveragedWeights
 from convmixer.training.compiling import compiled
 from convmixer.training.distributed.workers import ALONE, Workers
-from convmixer.training.divergence import ENOUGH_IMAGES, RATE_FACTOR, Diverged, is_spike
+from convmixer.training.divergence import RATE_FACTOR, Diverged
 from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
+from convmixer.training.observer import Observer
 from convmixer.training.optimizers import set_learning_rate
 from convmixer.training.restorable import check_restorable
+from convmixer.training.running_metrics import RunningMetrics
 from convmixer.training.schedules import Schedule
 from convmixer.training.stochastic_depth import StochasticDepth
 
@@ -29,47 +31,34 @@ SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
 WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
 
 
-class Observer(Protocol):
-    """Is told how training goes, and says when to stop and to save; `experiment.recording` has one."""
-
-    def metrics(self, images: int, values: dict[str, float]) -> None:
-        """Values measured after `images` training images."""
-
-    def stepped(self, trainer: "Trainer") -> None:
-        """An update was made."""
-
-    def epoch_ended(self, trainer: "Trainer", values: dict[str, float]) -> None:
-        """An epoch, or the last part of one, was trained and validated."""
-
-    def should_stop(self) -> bool:
-        """True to stop after this batch."""
-
-    def checkpoint_is_due(self) -> bool:
-        """True to save after this batch, in the middle of an epoch."""
-
-    def checkpoint(self, trainer: "Trainer") -> None:
-        """Save: that is due, or training stops because the observer asked for it."""
-
-
 @dataclass(eq=False, repr=False)
 class Trainer:
-    """Trains `model` for `total_steps` updates.
+    """The training loop, which trains `model` for `total_steps` updates.
 
-    Between two updates its whole state is `state_dict()`: a trainer that loads it goes on as if it had never stopped.
+    Between two updates its whole state is `state_dict()`: a trainer that loads it continues as if it had never stopped.
     `dataclasses.replace` makes a trainer like this one, at its beginning, with other parts.
 
     Args:
+        model: the network, on the training device.
+        optimizer: the optimizer of its parameters.
+        schedule: the factor of the learning rate by the fraction of training done.
+        train: the batches that are trained on.
+        valid: the batches of the validation split; None: no validation.
+        total_steps: the number of updates.
+        label_smoothing: the label-smoothing factor.
+        gradient_clip: the maximum gradient norm; None: no clipping.
         precision: the autocast type; float32 means no autocast.
-        compile_mode: train through `torch.compile` in this mode of its; None: as it is.
-        micro_batch_size: images that go through the network at once, where a batch goes in parts.
-        average: of the model's weights; it is what gets validated, and saved as `model`.
-        workers: the processes that train together; `train` and `valid` make this one's part of each batch.
-        share_statistics: their BatchNorms see each its own images; the running statistics are the first worker's.
-        spikes_diverge: a jump of the loss (`divergence.is_spike`) ends `fit` as a loss that is not finite does.
-        metrics: measured on the validation images beside loss and accuracy.
+        compile_mode: the mode of `torch.compile`; None: do not compile.
+        micro_batch_size: the number of images that go through the network at a time; None: the whole batch.
+        stochastic_depth: None: no stochastic depth.
+        average: the moving average of the weights, which is validated, and saved as `model`; None: no average.
+        workers: the processes that train together; `train` and `valid` make this worker's part of each batch.
+        share_statistics: each worker's BatchNorm sees its own images; the first worker's running statistics are used.
+        spikes_diverge: a jump of the loss (`divergence.is_spike`) ends `fit`, as a loss that is not finite does.
+        metrics: more metrics of the validation images, beside loss and accuracy.
 
     Attributes:
-        rewinds: how often the run went back to an earlier state, for a smaller learning rate.
+        rewinds: how often the run went back to an earlier state, with a smaller learning rate.
     """
 
     model: nn.Module
@@ -100,18 +89,17 @@ class Trainer:
         self.learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self.warm_up_seconds = 0.0  # of each attempt: before training time, or of it, the first update
+        self.warm_up_seconds = (
+            0.0  # of each attempt: before the training time, or the first update, which is part of it
+        )
         self._is_cold = True
         self.best_accuracy = -1.0
         self.rewinds = 0
-        self._epoch_loss = math.inf  # of the last whole epoch
-        self._interval = self._zeros()
-        self._epoch_sums = self._zeros()
-        self._interval_started = 0.0
+        self.running = RunningMetrics(self.device, self.train.n_classes, self.spikes_diverge)
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """The network that is validated and tested: the average, where there is one."""
+        """The network that is validated and tested: the average, if there is one."""
         return self.average.model if self.average else self.model
 
     @property
@@ -120,24 +108,24 @@ class Trainer:
 
     @property
     def epoch(self) -> int:
-        """Epochs completed."""
+        """The number of completed epochs."""
         return self.step // self.steps_per_epoch
 
     @property
     def images(self) -> int:
-        """Training images seen."""
+        """The number of training images seen."""
         within = self.step % self.steps_per_epoch * self.train.batch_size
         return self.epoch * self.train.n_images + within
 
     def seconds_left(self) -> float:
-        """What the remaining updates take at the rate so far."""
+        """Return the seconds for the remaining updates at the mean speed so far."""
         return self.seconds / max(self.step, 1) * (self.total_steps - self.step)
 
     def fit(self, observer: Observer) -> None:
         """Train up to `total_steps`.
 
         Raises:
-            KeyboardInterrupt: the observer asked to stop, and was told.
+            KeyboardInterrupt: the observer asked to stop; its `checkpoint` was called before.
             Diverged: the loss, or a weight, is no longer finite, or the loss jumped up.
         """
         if self._is_cold and (self.compile_mode or self.device.type == "cuda") and self.step < self.total_steps:
@@ -152,7 +140,7 @@ class Trainer:
 
     def _train_epoch(self, observer: Observer, started: float, before: float) -> None:
         self.model.train()
-        self._interval_started = time.perf_counter()
+        self.running.start_clock()
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
@@ -165,8 +153,7 @@ class Trainer:
                 return
             is_stopping = observer.should_stop()
             if is_stopping or observer.checkpoint_is_due():
-                loss, _, count, _ = self._interval.tolist()
-                self._check_loss(loss, count)
+                self.running.check(self.step)
                 self._weight_norm()
                 self.seconds = before + time.perf_counter() - started
                 observer.checkpoint(self)
@@ -174,7 +161,11 @@ class Trainer:
                 raise KeyboardInterrupt
 
     def train_step(self, batch: Batch) -> None:
-        """One update. Loss and accuracy are summed on the device; nothing waits for it."""
+        """Make one update. Loss and accuracy are summed on the device, without waiting for it.
+
+        Args:
+            batch: images `[batch, channels, height, width]`, and labels `[batch]` or label shares `[batch, n_classes]`.
+        """
         images, labels = batch
         self._set_learning_rate()
         loss, logits = self._backward(images, labels)
@@ -186,19 +177,20 @@ class Trainer:
         self.step += 1
         if self.average:
             self.average.update(self.step)
-        self._add(loss, logits, labels, norm)
+        self.running.add(loss, logits, labels, norm, self.workers.all_reduce_sum)
 
     def _warm_up(self) -> None:
-        """Make updates, with batches of every size, and take them back.
+        """Make updates with batches of every size, and undo them.
 
-        What they compile, record and choose takes time before training, not in it.
+        So compiling, recording of graphs and the choice of kernels take place before the training time.
         """
         started = time.perf_counter()
         before = copy.deepcopy(self.state_dict())
         self.model.train()
         for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
-            batch = next(self.train.epoch(self.epoch, number))
+            batch = next(self.train.epoch(before["step"] // self.steps_per_epoch, number))
             for _ in range(WARM_UP_UPDATES):
+                self.step = number  # which says how large the batch of all workers is
                 self.train_step(batch)
         self.load_state_dict(before)
         if self.device.type == "cuda":
@@ -207,17 +199,17 @@ class Trainer:
         self._is_cold = False
 
     def _first_step(self, batch: Batch) -> None:
-        """The first update of an attempt, timed by itself: it allocates."""
+        """Make the first update of an attempt and measure its time, as it allocates memory."""
         started = time.perf_counter()
         self.train_step(batch)
         self.warm_up_seconds += time.perf_counter() - started
         self._is_cold = False
 
     def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of the whole batch's mean loss in the parameters, from one part of it after another.
+        """Compute the gradients of the whole batch's mean loss, one part after another.
 
         Returns:
-            The sum of the losses of the images given, which are this worker's, and the logits `[batch, n_classes]`.
+            The sum of the losses of this worker's images, and their logits `[batch, n_classes]`.
         """
         self.optimizer.zero_grad(set_to_none=True)
         n = len(labels) if self.workers.is_alone else self.train.length(self.step % self.steps_per_epoch)
@@ -238,17 +230,18 @@ class Trainer:
         return torch.stack(losses).sum(), torch.cat(logits)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean over images. A worker that has none goes through the same exchanges as the others, and adds 0."""
+        """Return the mean loss over images; 0 for a worker without images, which still takes part in the exchange."""
         return F.cross_entropy(logits, labels, label_smoothing=self.label_smoothing) if len(labels) else logits.sum()
 
     def _residual_scales(self, n: int) -> Tensor | None:
-        """`[n_layers, n]` for the next batch."""
+        """Return the factors of the residual branches for the next batch: `[n_layers, n]`; None: all are 1."""
         if self.stochastic_depth is None:
             return None
         first = self.step % self.steps_per_epoch * self.train.batch_size
         return self.stochastic_depth.scales(self.epoch, first, n)
 
     def autocast(self) -> AbstractContextManager:
+        """Return the context in which the network computes in `precision`."""
         return autocast(self.device, self.precision)
 
     def _set_learning_rate(self) -> None:
@@ -256,53 +249,17 @@ class Trainer:
         for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             set_learning_rate(group, learning_rate * factor)
 
-    def _zeros(self) -> Tensor:
-        """Sums over images of loss, correct, 1 and gradient norm."""
-        return torch.zeros(4, device=self.device)
-
-    def _add(self, loss: Tensor, logits: Tensor, labels: Tensor, norm: Tensor) -> None:
-        classes = labels if labels.dim() == 1 else labels.argmax(1)  # of a mixed image: the larger share's
-        correct = (logits.argmax(1) == classes).float().sum()
-        n = torch.full_like(correct, len(labels))
-        self._interval += self.workers.all_reduce_sum(torch.stack([loss.float(), correct, n, norm.float() * n]))
-
     def take_sums(self) -> list[float]:
-        """Sums over the images since the last call: loss, correct, images, gradient norm. Waits for the device."""
-        sums = self._interval.tolist()
-        self._epoch_sums += self._interval
-        self._interval = self._zeros()
-        return sums
+        """Return the sums of loss, correct predictions, images and gradient norm since the last call.
+
+        This waits for the device.
+        """
+        return self.running.take()
 
     def _interval_metrics(self) -> dict[str, float]:
-        loss, correct, count, norm = self.take_sums()
-        self._check_loss(loss, count)
-        if self.spikes_diverge:
-            self._check_jump(loss, count)
-        now = time.perf_counter()
-        elapsed, self._interval_started = now - self._interval_started, now
-        return {
-            "loss.train": loss / count,
-            "accuracy.train": correct / count,
-            "optim.lr": float(self.optimizer.param_groups[0]["lr"]),
-            "norm.gradient": norm / count,
-            "norm.weight": self._weight_norm(),
-            "time.images_per_second": count / elapsed,
-        }
-
-    def _check_loss(self, loss: float, count: float) -> None:
-        """Of the sums over an interval so far."""
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss became {loss:g} within the last {count:.0f} images (step {self.step})")
-
-    def _check_jump(self, loss: float, count: float) -> None:
-        """Of the sums over an interval; where it has few images, as an epoch's last may, over its epoch so far."""
-        if count < ENOUGH_IMAGES:
-            loss, _, count, _ = self._epoch_sums.tolist()
-        if count >= ENOUGH_IMAGES and is_spike(loss / count, self._epoch_loss, self.train.n_classes):
-            raise Diverged(
-                f"the loss jumped to {loss / count:.3g} within the last {count:.0f} images (step {self.step}), "
-                f"{self._epoch_loss:.3g} was the epoch before"
-            )
+        values = self.running.report(self.step)
+        values["optim.lr"] = float(self.optimizer.param_groups[0]["lr"])
+        return values | {"norm.weight": self._weight_norm()}
 
     def _weight_norm(self) -> float:
         with torch.no_grad():
@@ -312,12 +269,8 @@ class Trainer:
         return norm
 
     def _epoch_metrics(self, elapsed: float) -> dict[str, float]:
-        """Means over the whole epoch, and validation where there is a validation split."""
-        loss, correct, count, _ = self._epoch_sums.tolist()
-        self._epoch_sums = self._zeros()
-        self._epoch_loss = loss / count
-        values = {"loss.train": loss / count, "accuracy.train": correct / count}
-        values["time.images_per_second"] = count / elapsed
+        """Return the means over the whole epoch, and the metrics of the validation split, if there is one."""
+        values = self.running.end_epoch(elapsed)
         if self.valid is not None:
             model = self.evaluated_model
             self.workers.broadcast_buffers(model)
@@ -326,29 +279,29 @@ class Trainer:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next update depends on, and the sums of metrics not yet reported."""
+        """Return everything that the next update depends on, and the sums of metrics that are not reported yet."""
         return {
             "step": self.step,
             "seconds": self.seconds,
             "warm_up_seconds": self.warm_up_seconds,
             "best_accuracy": self.best_accuracy,
             "rewinds": self.rewinds,
-            "epoch_loss": self._epoch_loss,
+            "epoch_loss": self.running.epoch_loss,
             "model": self.evaluated_model.state_dict(),
             "model_in_training": self.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "interval": self._interval,
-            "epoch_sums": self._epoch_sums,
+            "interval": self.running.interval,
+            "epoch_sums": self.running.epoch,
             "generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`, of this version or an older one.
+        """Restore the state from `state_dict()` of this version or an older one.
 
         Raises:
-            UserError: it is not of such a trainer.
+            UserError: the state does not fit this trainer.
         """
         check_restorable(self.state_dict(), self.optimizer, self.scaler.is_enabled(), state)
         self.evaluated_model.load_state_dict(state["model"])
@@ -358,12 +311,12 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]
-        self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # runs of before it was kept
+        self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
-        self.rewinds = state.get("rewinds", 0)  # likewise
-        self._epoch_loss = state.get("epoch_loss", math.inf)
-        self._interval = state["interval"].to(self.device)
-        self._epoch_sums = state["epoch_sums"].to(self.device)
+        self.rewinds = state.get("rewinds", 0)  # nor this
+        self.running.epoch_loss = state.get("epoch_loss", math.inf)
+        self.running.interval = state["interval"].to(self.device)
+        self.running.epoch = state["epoch_sums"].to(self.device)
         torch.set_rng_state(state["generator"])
         if len(state["cuda_generators"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_generators"])

@@ -160,7 +160,7 @@ REFUSED = {
     "d_model=3": "d_model can't be changed",
     "device=cuda:99": "cuda:99",
     "precision=float16 device=cpu": "needs a GPU",
-    "--json /dev/null": "is no ordinary file",
+    "--json /dev/null": "is not an ordinary file",
     "--json nowhere/x.json": "there is no folder nowhere",
     "--output logs/x/y --data nowhere": "no such folder",
     "--output file/in/the/way": "can't be written",

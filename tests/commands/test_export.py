@@ -125,7 +125,7 @@ def test_the_other_ways_of_folding(here, call):
 def test_a_run_is_taken_away_with_its_card(command, call, here, tiny_run_overrides, tiny, tmp_path):
     command(*tiny_run_overrides)
     said = call("export", "last", "--output", "mine.safetensors").out
-    assert re.fullmatch(r"mine.safetensors: 0.0 MiB; model card: mine.md\n", said)
+    assert re.fullmatch(r"mine.safetensors: \d+\.\d KiB; model card: mine.md\n", said)
     card = (tmp_path / "mine.md").read_text()
     summary = run("last", tmp_path / "logs").summary
     for part in (
@@ -188,14 +188,17 @@ def test_own_layers_go_where_any_network_can(command, tiny_run_overrides, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--output x.onnx", "ends in .safetensors for safetensors; --format onnx takes that"),
+        ("--output x.onnx", "ends in .safetensors for safetensors; or give --format onnx"),
         ("--output x.safetensors --format onnx", "expected a name that ends in .onnx for onnx"),
         ("--output x --format timm", "ends in .safetensors or .pt or .pth or .bin for timm"),
         ("--output x.pt --format tim", "'tim' is not one of"),
-        ("--output x.pt --format timm --fold", "no weights in the format timm; give pt2 or onnx"),
+        (
+            "--output x.pt --format timm --fold",
+            "the format timm can't hold a folded network; give --format pt2 or onnx",
+        ),
         ("--output none/x.safetensors", "there is no folder none"),
         ("--output folder.safetensors", "is a folder"),
-        ("--output README.safetensors", "README.md: is there and is no model card"),
+        ("--output README.safetensors", "README.md: exists and is not a model card"),
         ("--format onnx", "Missing option '--output'"),
     ],
 )
@@ -225,5 +228,5 @@ def test_labml_nn_can_not_take_what_it_has_not(here, call, refusal):
     facts = ("--classes", "a,b", "--image-size", 8, "--mean", "0,0,0", "--std", "1,1,1")
     call("import", "even.pt", "--output", "even.safetensors", *facts)
     call("import", "even.pt", "--output", "relu.safetensors", *facts, "--activation", "ReLU")
-    assert "takes odd ones" in refusal(["export", "even.safetensors", "--output", "x.pt", "--format", "labml"])
-    assert "has GELU alone" in refusal(["export", "relu.safetensors", "--output", "x.pt", "--format", "labml"])
+    assert "takes only odd ones" in refusal(["export", "even.safetensors", "--output", "x.pt", "--format", "labml"])
+    assert "only has GELU" in refusal(["export", "relu.safetensors", "--output", "x.pt", "--format", "labml"])

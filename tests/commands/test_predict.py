@@ -123,17 +123,17 @@ def test_all_broken(call, here) -> None:
 
 REFUSED = {
     "nowhere.png": "nowhere.png: no such file or folder",
-    "empty": "empty holds no images",
-    "- a.png": "standard input) goes with no other files",
+    "empty": "empty: no images in this folder",
+    "- a.png": "standard input) can't be combined with files",
     "a.png d_model=3": "d_model can't be changed",
     "a.png devcie=cpu": "did you mean device?",
     "a.png device=cuda:99": "cuda:99",
     "a.png --output nowhere/x.csv": "there is no folder nowhere",
-    "a.png --output pipe": "is no ordinary file",
+    "a.png --output pipe": "is not an ordinary file",
     "a.png --top 0": "--top",
     "a.png --format xml": "--format",
     "": "Missing argument",
-    "device=cpu": "no files",
+    "device=cpu": "no images are given",
 }
 
 

@@ -13,7 +13,7 @@ import time
 import pytest
 import torch
 import yaml
-from conftest import EXPERIMENT, metrics_saved, wait_for
+from conftest import EXPERIMENT, PROJECT, metrics_saved, wait_for
 from published import write_tree
 from run_folders import assert_same_result, only_run, weights
 
@@ -162,6 +162,36 @@ def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
     assert "has ended" in command("resume", "last", status=2).stderr
 
 
+def test_resume_says_that_the_number_of_threads_is_another(start, command, long_run_overrides, tmp_path) -> None:
+    process = start(*long_run_overrides)  # with one thread, as conftest.py has it
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    line = "threads were 1 before, now 2: bits may differ from an unbroken run's"
+    assert line in command("resume", "last", OMP_NUM_THREADS="2").stdout
+    assert line in (only_run(tmp_path).folder / "console.log").read_text()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may become another user")
+def test_another_user_can_resume_nothing_and_changes_nothing(start, long_run_overrides, tmp_path) -> None:
+    process = start(*long_run_overrides)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    command = [sys.executable, str(EXPERIMENT), "resume", "last", "kernels=torch"]
+    how = {"cwd": tmp_path, "env": os.environ | {"HOME": "/nowhere"}, "capture_output": True, "text": True}
+    try:
+        ended = subprocess.run(command, user="nobody", **how)
+    except PermissionError:
+        pytest.skip("others may not run this Python")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"error: {tmp_path}/") and "can't be written" in ended.stderr
+    assert before == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+
+
 def test_resume_refuses_what_would_change_the_result(start, command, long_run_overrides, tmp_path) -> None:
     endless = [*long_run_overrides[:-2], "epochs=5000", "train_batch_size=120"]
     process = start(*endless)
@@ -218,12 +248,21 @@ def test_minutes_are_measured_into_steps_and_recorded(command, tiny_run_override
     assert_same_result(run("last", tmp_path / "logs"), timed)
 
 
-def test_seeds_train_a_run_each(command, tiny_run_overrides, tmp_path) -> None:
-    output = command(*tiny_run_overrides, "seeds=2", "seed=5").stdout
-    accuracies = [r.summary["accuracy.test"] for r in all_runs(tmp_path / "logs")]
-    assert [r.configs["seed"] for r in all_runs(tmp_path / "logs")] == [5, 6]
-    mean = sum(accuracies) / 2
-    assert f"test accuracy over 2 seeds: {mean:.2%}" in output
+def test_seeds_in_one_process_as_on_a_gpu_are_the_same_runs(command, tiny_run_overrides, tmp_path) -> None:
+    as_on_a_gpu = tmp_path / "as_on_a_gpu.py"
+    lines = (
+        "from convmixer import main",
+        "from convmixer.commands import seeds",
+        "seeds.shares_process = bool",
+        "main()",
+    )
+    as_on_a_gpu.write_text("\n".join(lines))
+    for script in (EXPERIMENT, as_on_a_gpu):
+        output = command(*tiny_run_overrides, "seeds=2", script=script, PYTHONPATH=str(PROJECT)).stdout
+        assert "test accuracy over 2 seeds" in output
+    first, second, same_as_first, same_as_second = all_runs(tmp_path / "logs")
+    assert_same_result(same_as_first, first)
+    assert_same_result(same_as_second, second)
 
 
 def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_overrides, tmp_path) -> None:

@@ -38,7 +38,10 @@ def test_it_trains_resumes_and_is_evaluated(command, mine, tiny, tiny_run_overri
     assert accuracy in command("evaluate", first.uuid, script=mine).stdout
     image = tiny / "test" / "red" / "0.png"
     assert command("predict", first.uuid, image, script=mine).stdout.startswith("file,class,")
-    assert "of a script: use that script" in command("predict", first.uuid, image, status=2).stderr
+    assert (
+        "is defined in another script: run that script instead"
+        in command("predict", first.uuid, image, status=2).stderr
+    )
     assert "share" in command("configs", script=mine).stdout
     assert "did you mean share?" in command("shaer=2", script=mine, status=2).stderr
     other_script = command("evaluate", first.uuid, status=2).stderr

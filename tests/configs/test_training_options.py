@@ -43,8 +43,8 @@ def test_killed_and_resumed_with_all_options_on(start, command, all_options, tmp
 
     header = command(*all_options).stdout
     assert_same_result(resumed, run("last", tmp_path / "logs"))
-    assert "weights moving average, decay 0.99: validated, tested and kept" in header
-    assert "parts   8 images of a batch at a time: each has BatchNorm statistics of its own" in header
+    assert "weights a moving average, decay 0.99, is validated, tested and saved" in header
+    assert "parts   8 images of a batch at a time: each part has its own BatchNorm statistics" in header
     accuracy = resumed.summary["accuracy.test"]
     assert accuracy > 0.6
     assert f"{accuracy:.2%}" in command("evaluate", resumed.uuid).stdout

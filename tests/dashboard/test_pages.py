@@ -44,7 +44,8 @@ def test_the_list_shows_a_run_with_its_comment_tags_status_and_results(dashboard
     assert item["run_status"]["status"] == "completed"
     assert item["step"] == 630
     assert item["metric_values"][0]["name"] == "accuracy.test"
-    assert {c["key"] for c in item["favorite_configs"]} >= {"label_smoothing", "d_model"}
+    given = {"label_smoothing", "d_model"}
+    wait_until(lambda: {c["key"] for c in dashboard.list()[uuid]["favorite_configs"]} >= given)
 
 
 def test_a_page_plots_losses_accuracies_learning_rate_and_speed_at_once(dashboard: Dashboard, uuid: str) -> None:

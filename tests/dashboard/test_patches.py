@@ -42,7 +42,7 @@ from labml_app.analyses.experiments import metrics
 from labml_app.analyses.experiments.custom_metrics import CustomMetricsListModel
 from labml_app.analyses.series import Series
 from labml_app.db.run import Run
-from labml_app.db.user import User
+from labml_app.db.user import User, UserSessionTokenIndex, get_by_session_token
 from labml_app.logger import logger
 from labml_db import Index, Model
 from convmixer.dashboard.storage import Store, StoredIndex, StoredModels
@@ -67,6 +67,13 @@ user.generate_session_token("local")
 user.generate_session_token("local")
 if len(user.session_tokens) == 2:
     print("adds a token at each view")
+
+user.save()
+before = dict(user.session_tokens)
+UserSessionTokenIndex.set(max(before), user.key)
+get_by_session_token(max(before))
+if user.key.load().session_tokens != before:
+    print("writes at each view when the session ends")
 
 charts = CustomMetricsListModel("CustomMetricsListModel:abc")
 charts.create_custom_metric({"name": "x"})
@@ -97,6 +104,7 @@ def what_upstream_does(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "masks a NaN by the value before it",
         "tells times to 128 s",
         "adds a token at each view",
+        "writes at each view when the session ends",
         "draws a chart's key at random",
         "sends the list no steps, metrics or tags",
         "logs to stderr",

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convmixer.dashboard.hardware import parse_nvidia_smi
-from convmixer.dashboard.points import SHOWN, PointsFile, encode, metric_points, thin
+from convmixer.dashboard.points import PointsFile, metric_points
+from convmixer.dashboard.series import SHOWN, encode, thin
 
 VALUES = st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf, -math.inf]), max_size=60)
 

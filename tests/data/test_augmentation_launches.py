@@ -1,15 +1,14 @@
 """Operations that a recipe's augmentation starts on a GPU, counted on the meta device: it runs nothing, as a GPU."""
 
 from collections import Counter
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from convmixer.recipes import RECIPES
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convmixer.configs.recipes import RECIPES
 from convmixer.data.augmentation import Augmentation
 from convmixer.data.augmentation.erasing import _standard_noise
 from convmixer.data.batches import Batches
@@ -49,7 +48,7 @@ def batches_of(recipe: str) -> Batches:
     dataset = Dataset("grey", tuple("0123456789"), split, split, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
     keys = {name.removeprefix("augment."): value for name, value in RECIPES[recipe]().items() if "augment." in name}
     defaults = {"randaugment_ops": 2, "resized_crop_ratio": [3 / 4, 4 / 3], "cutmix_share": 0.5}
-    augmentation = Augmentation.of(SimpleNamespace(**defaults | keys), dataset, seed=0, n=8192)
+    augmentation = Augmentation.of(defaults | keys, dataset, seed=0, n=8192)
     return Batches(split, dataset, 512, META, seed=0, augmentation=augmentation, n_classes=10)
 
 

@@ -152,12 +152,12 @@ def test_caches_of_other_sources_and_other_files_stay(kept, pets, tmp_path):
 
 
 def test_what_a_killed_process_left_is_cleared_after_an_hour(pets, tmp_path):
-    old, recent = (tmp_path / f"pets-one.safetensors.{pid}.tmp" for pid in (1, 2))
+    old, recent = (tmp_path / f".pets-one.safetensors.{random}" for random in ("0f", "1e"))
     for leftover in (old, recent):
         leftover.touch()
     os.utime(old, (0, 0))
     cache.save(tmp_path, "one", SOURCE, pets)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["pets-one.safetensors", recent.name]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [recent.name, "pets-one.safetensors"]
 
 
 def test_a_folder_that_cannot_be_written_is_a_warning(pets, tmp_path, caplog):

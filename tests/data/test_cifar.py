@@ -412,7 +412,7 @@ def test_a_fifo_is_not_waited_for(published: Published, tmp_path: Path) -> None:
     fifo = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
     fifo.unlink()
     os.mkfifo(fifo)
-    with pytest.raises(UserError, match="is no ordinary file"):
+    with pytest.raises(UserError, match="is not an ordinary file"):
         cifar("cifar10", tmp_path, may_download=False)
 
 

@@ -19,7 +19,7 @@ def images(tmp_path: Path) -> list[str]:
 @pytest.mark.slow
 def test_on_disk_or_in_memory_a_run_ends_with_the_same_bits(command, images, tmp_path) -> None:
     said = command(*images, "name=disk", "data.resident=false").stdout
-    assert "images  stay on disk: as data.resident says" in said
+    assert "images  read from disk: as data.resident says" in said
     assert "images  " not in command(*images, "name=memory").stdout
     assert same_results(tmp_path, "disk", "memory")
 
@@ -29,7 +29,7 @@ def test_on_disk_or_in_memory_a_run_ends_with_the_same_bits(command, images, tmp
 def test_a_set_larger_than_the_memory_there_is(tmp_path) -> None:
     """1.47 GB of images, decoded and trained on with at most 1.4 GB for everything: Python, torch, the network."""
     capped, resident, refused = measure(tmp_path, n=30_000, side=128, cap_mb=1400)
-    assert capped.status == 0 and "stay on disk: they take 1.47 GB of" in capped.said
+    assert capped.status == 0 and "read from disk: they need 1.47 GB, and" in capped.said
     assert capped.peak_mb < capped.cap_mb < capped.set_mb < resident.peak_mb
     assert resident.status == 0 and same_results(tmp_path, "capped", "resident")
     assert refused.status == 2 and "data.resident=false leaves the images on disk" in refused.said

@@ -15,8 +15,9 @@ import pytest
 from conftest import PROJECT
 from servers import Server, serving
 
+from convmixer.errors import Unavailable
 from convmixer.files import download as module
-from convmixer.files.download import PIECE, TooSlow, Unavailable, download, read
+from convmixer.files.download import PIECE, TooSlow, download, read
 
 CONTENT = random.Random(0).randbytes(3 * PIECE)
 DIGEST = f"sha512:{hashlib.sha512(CONTENT).hexdigest()}"

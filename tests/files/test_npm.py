@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from published import tar_gz
 
+from convmixer.errors import Unavailable
 from convmixer.files import npm
-from convmixer.files.download import Unavailable
 
 
 def fake_npm(folder: Path, script: str) -> None:

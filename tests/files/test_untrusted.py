@@ -56,7 +56,7 @@ def test_a_link_out_of_a_run_is_not_followed(ended: Path, here: Path, refusal, n
     (ended / name).unlink(missing_ok=True)
     (ended / name).symlink_to(secret)
     for command in (["evaluate", "ended"], ["resume", "ended"], ["export", "ended", "--output", "x.safetensors"]):
-        assert "is a link out of the run's folder" in refusal(command)
+        assert "is a link that leads out of the run's folder" in refusal(command)
     assert runs(here / "logs").status.tolist() == ["damaged"]
     assert secret.read_bytes() == before
 
@@ -73,9 +73,9 @@ def test_a_link_within_a_run_and_a_link_to_a_run_are_followed(ended: Path, here:
 def test_a_fifo_in_a_run_is_not_waited_for(ended: Path, here: Path, refusal, name: str) -> None:
     (ended / name).unlink()
     os.mkfifo(ended / name)
-    assert "is no ordinary file" in refusal(["evaluate", "ended"])
+    assert "is not an ordinary file" in refusal(["evaluate", "ended"])
     assert runs(here / "logs").status.tolist() == ["damaged"]
-    with pytest.raises(UserError, match="is no ordinary file"):
+    with pytest.raises(UserError, match="is not an ordinary file"):
         read_bytes(ended / name)
 
 
@@ -179,7 +179,7 @@ def test_a_name_of_weights_that_leads_out_of_a_run_is_not_followed(ended: Path, 
 def test_a_fifo_for_weights_is_not_waited_for(here: Path, refusal) -> None:
     os.mkfifo("x.safetensors")
     for command in (["evaluate", "x.safetensors"], ["import", "x.safetensors", "--output", "y.safetensors"]):
-        assert "is no ordinary file" in refusal(command)
+        assert "is not an ordinary file" in refusal(command)
 
 
 def test_a_postscript_file_that_is_called_a_picture_is_no_image(here: Path, refusal) -> None:
@@ -193,7 +193,7 @@ def test_a_postscript_file_that_is_called_a_picture_is_no_image(here: Path, refu
 def test_a_link_to_itself_is_refused(ended: Path, here: Path, refusal) -> None:
     (ended / "console.log").unlink()
     (ended / "console.log").symlink_to("console.log")
-    assert "is a link out of the run's folder or to nothing" in refusal(["evaluate", "ended"])
+    assert "is a link that leads out of the run's folder or nowhere" in refusal(["evaluate", "ended"])
     (here / "images" / "airplane").mkdir(parents=True)
     (here / "images" / "airplane" / "1.png").symlink_to("1.png")
     with pytest.raises(UserError, match=r"1\.png cannot be read"):
@@ -203,7 +203,7 @@ def test_a_link_to_itself_is_refused(ended: Path, here: Path, refusal) -> None:
 def test_a_folder_in_the_place_of_a_file_is_refused(ended: Path, refusal) -> None:
     (ended / "log.jsonl").unlink()
     (ended / "log.jsonl").mkdir()
-    assert "log.jsonl is no ordinary file" in refusal(["evaluate", "ended"])
+    assert "log.jsonl is not an ordinary file" in refusal(["evaluate", "ended"])
 
 
 def test_names_are_no_formulas_of_matplotlib() -> None:
@@ -241,5 +241,6 @@ def test_the_dashboard_shows_the_runs_beside_a_hostile_one(ended: Path, here: Pa
     follower = Follower(here / "logs", Store(here / "index.sqlite"))
     follower.look()
     assert sorted(follower.runs) == ["ended", "odd"]
-    assert all(followed.read_configs() for followed in follower.runs.values())
+    for followed in follower.runs.values():
+        followed.read_configs()
     assert follower.runs["ended"].configs and not follower.runs["odd"].configs

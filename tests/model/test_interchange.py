@@ -51,11 +51,14 @@ def test_even_kernels_and_other_activations_too(layout, kernel_size, activation)
 
 
 WRONG = {
-    "nothing": (lambda w: w.clear(), "no ConvMixer: holds nothing, expected one of stem.0.weight"),
-    "another network": (lambda w: (w.clear(), w.update({"fc.weight": torch.rand(2)})), "no ConvMixer: holds fc.weight"),
+    "nothing": (lambda w: w.clear(), "not a ConvMixer: it holds nothing, expected one of stem.0.weight"),
+    "another network": (
+        lambda w: (w.clear(), w.update({"fc.weight": torch.rand(2)})),
+        "not a ConvMixer: it holds fc.weight",
+    ),
     "one missing": (lambda w: w.pop("blocks.1.3.bias"), "lacks conv_mixer_layers.1.norm2.bias (in our names)"),
     "no head": (lambda w: w.pop("head.weight"), "lacks classification.linear.weight"),
-    "one too many": (lambda w: w.update(mask=torch.rand(2)), "holds mask, which a ConvMixer has not"),
+    "one too many": (lambda w: w.update(mask=torch.rand(2)), "holds mask, which a ConvMixer does not have"),
     "a layer more": (
         lambda w: w.update({"blocks.2.0.fn.0.weight": torch.rand(8, 1, 3, 3)}),
         "lacks conv_mixer_layers.2.",

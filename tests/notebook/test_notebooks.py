@@ -29,7 +29,7 @@ def test_anatomy_shows_what_a_run_learned(command, tiny_run_overrides, tmp_path)
     notebook = executed("anatomy", {}, tmp_path)
     shown = outputs(notebook)
     (accuracy,) = (line.split()[2] for line in trained.splitlines() if line.startswith("test accuracy"))
-    assert f"{accuracy} of 60 test images are right" in shown
+    assert f"{accuracy} of 60 test images are correct" in shown
     assert "stderr" not in shown
 
     page = as_markdown("anatomy", notebook, tmp_path / "docs").read_text()

@@ -19,26 +19,26 @@ Rows = dict[str, dict[str, str]]
 
 # The exit status of the process that met the fault, and what it said.
 EVERYDAY = {
-    "last-bits": ("0", "the checkpoint is damaged (its SHA-256 does not match): going on from previous.pt, of update"),
-    "last-and-previous": ("2", "error: no checkpoint of this run is good: "),
+    "last-bits": ("0", "the checkpoint is damaged (its SHA-256 does not match): resuming from previous.pt, of update"),
+    "last-and-previous": ("2", "error: all checkpoints of this run are damaged: "),
     "full-disk": ("1", "error: the disk is full ("),
     "hang-up": ("129", ""),
     "two-processes": ("2", "another process is training this run"),
     "not-finite": ("0", "the loss became nan within the last"),
     "cuda-error": (
         "1",
-        "error: CUDA error: an illegal memory access was encountered; go on from the last checkpoint with",
+        "error: CUDA error: an illegal memory access was encountered; resume from the last checkpoint with",
     ),
     "no-home": ("0", ""),
     "broken-image": ("2", "image file is truncated"),
 }
 RARELY = {
-    "last-cut": ("0", "going on from previous.pt, of update"),
+    "last-cut": ("0", "resuming from previous.pt, of update"),
     "best": ("0", ""),
     "cache": ("0", "is damaged and will be made again"),
-    "read-only": ("1", "Read-only file system; go on from the last checkpoint with: python experiment.py resume"),
-    "sigterm": ("143", "interrupted: stopped; go on from the last checkpoint with: python experiment.py resume"),
-    "ctrl-c": ("130", "interrupted: stopped; go on from the last checkpoint with: python experiment.py resume"),
+    "read-only": ("1", "Read-only file system; resume from the last checkpoint with: python experiment.py resume"),
+    "sigterm": ("143", "interrupted: resume from the last checkpoint with: python experiment.py resume"),
+    "ctrl-c": ("130", "interrupted: resume from the last checkpoint with: python experiment.py resume"),
     "nohup": ("0", ""),
     "out-of-memory": ("1", "error: out of memory: "),
 }

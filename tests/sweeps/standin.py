@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 EPOCHS = 5
-FATES = ("ok", "nan", "crash", "killed", "silent", "flaky")
+FATES = ("ok", "nan", "crash", "killed", "silent", "flaky", "hangs", "prints", "full")
+MEGABYTES = 100  # that a run prints whose fate it is
 
 
 def train(folder: Path, settings: dict[str, str], first: int) -> None:
@@ -48,6 +49,15 @@ def meet(fate: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if fate == "silent":
         sys.exit(3)
+    if fate == "hangs":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(1000)
+    if fate == "prints":
+        for _ in range(MEGABYTES):
+            sys.stdout.write(("x" * 99 + "\n") * 10_000)
+        sys.exit("error: that was much")
+    if fate == "full":
+        sys.exit("error: the disk is full (log.jsonl); go on from the last checkpoint with: ...")
     if fate in ("crash", "flaky"):
         sys.exit("error: the loss became inf within the last 7 images")
 
@@ -73,7 +83,8 @@ def drive(settings: dict) -> None:
     executor = settings.get("executor") or LocalExecutor(Path(__file__), settings.get("jobs", 2), [])
     with storage.lock(folder):
         study = storage.create(name, settings.get("storage"), objective, {**kept, "seeds": seeds}, "standin.py")
-        plan = Plan(name, folder, logs_folder(), space, objective, seeds, settings.get("retry", 0))
+        retry, stall = settings.get("retry", 0), settings.get("stall", float("inf"))
+        plan = Plan(name, folder, logs_folder(), space, objective, seeds, retry, stall)
         how = Search(settings.get("sampler", "tpe"), settings.get("pruner", "none"), settings.get("seed", 0))
         sweep = Sweep(study, plan, how, Limits(settings["trials"], settings.get("seconds")), executor)
         if settings.get("screen"):

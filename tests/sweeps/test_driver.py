@@ -82,6 +82,35 @@ def test_all_trials_failing_is_a_failure() -> None:
         swept(trials=2, space={"fate": "killed,crash"}, sampler="grid")
 
 
+def test_a_run_that_hangs_is_stopped_then_killed_and_has_failed(monkeypatch, here) -> None:
+    """It answers no SIGTERM either. Others go on meanwhile."""
+    monkeypatch.setattr("convmixer.sweeps.executors.PATIENCE", 0.5)
+    study = swept(trials=3, space={"fate": "hangs,ok,nan"}, sampler="grid", stall=1.5)
+    assert states(study) == ["failed", "complete", "failed"]
+    assert study.trials[0].user_attrs["reason"] == "it recorded nothing for 2 s"
+
+
+def test_a_run_that_hangs_does_not_keep_a_sweep_from_being_stopped(monkeypatch, here) -> None:
+    for module in ("executors", "study"):
+        monkeypatch.setattr(f"convmixer.sweeps.{module}.PATIENCE", 0.5)
+    assert states(swept(trials=1, space={"fate": "hangs,ok"}, sampler="grid", seconds=2)) == ["running"]
+    assert children(os.getpid()) == []
+
+
+def test_a_run_may_print_without_end(here) -> None:
+    study = swept(trials=2, space={"fate": "prints,ok"}, sampler="grid")
+    assert states(study) == ["failed", "complete"]
+    failed = study.trials[0].user_attrs
+    assert failed["reason"] == "that was much"
+    assert failed["log"].endswith(f":{standin.MEGABYTES * 10_000 + 2}")
+
+
+def test_a_full_disk_is_no_fault_of_a_point(monkeypatch, here) -> None:
+    with pytest.raises(TrainingFault, match=r"^trial 0: the disk is full \(log.jsonl\).*; the sweep was stopped$"):
+        swept(trials=2, space={"fate": "full,ok"}, sampler="grid", jobs=1)
+    assert states(storage.load("standin")) == ["running"]
+
+
 def test_a_retry_goes_on_from_the_checkpoint(here) -> None:
     study = swept(trials=2, space={"fate": "flaky,killed"}, sampler="grid", retry=2)
     assert states(study) == ["complete", "failed"]
@@ -230,21 +259,35 @@ def kill_driver(process: subprocess.Popen) -> None:
     process.wait()
 
 
-@pytest.mark.parametrize("kill", [kill_all, kill_driver])
-def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, here: Path) -> None:
+def kill_a_run(process: subprocess.Popen) -> None:
+    """The driver goes on, and is killed later; at times there is no run at the moment."""
+    for number in children(process.pid):
+        os.kill(number, signal.SIGKILL)
+    time.sleep(0.3)
+    kill_driver(process)
+
+
+@pytest.mark.parametrize(
+    ("kill", "kills"),
+    [
+        *((kill, 5) for kill in (kill_all, kill_driver, kill_a_run)),
+        *(pytest.param(kill, 40, marks=pytest.mark.slow) for kill in (kill_all, kill_driver, kill_a_run)),
+    ],
+)
+def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, kills: int, here: Path) -> None:
     """Each run trains each epoch once, each trial is there once, and the draws are those of an undisturbed sweep."""
-    settings = {"trials": 10, "jobs": 1, "sampler": "random"}
-    moments = random.Random(0)
-    for _ in range(5):
+    settings = {"trials": 2 * kills, "jobs": 1, "sampler": "random", "retry": kills}
+    moments = random.Random(kills)
+    for _ in range(kills):
         process = start(here, **settings)
         time.sleep(0.6 + moments.random() * 1.2)
         kill(process)
     ended = start(here, **settings)
-    assert ended.wait(60) == 0
+    assert ended.wait(60 + 2 * kills) == 0
 
     study = storage.load("standin")
-    assert states(study) == ["complete"] * 10
-    assert [t.number for t in study.trials] == list(range(10))
+    assert states(study) == ["complete"] * 2 * kills
+    assert [t.number for t in study.trials] == list(range(2 * kills))
     runs = sorted(uuid for t in study.trials for uuid in t.user_attrs["runs"])
     assert sorted(f.name for f in here.glob("logs/standin/*")) == runs
     for log in here.glob("logs/standin/*/log.jsonl"):
@@ -254,6 +297,24 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, her
     standin.drive({**settings, "name": "undisturbed"})
     assert [t.params for t in study.trials] == [t.params for t in storage.load("undisturbed").trials]
     assert [t.value for t in study.trials] == [t.value for t in storage.load("undisturbed").trials]
+
+
+def test_a_reader_that_leaves_stops_it_and_its_runs_save(here) -> None:
+    settings = json.dumps({"trials": 40, "jobs": 1, "screen": True, "sampler": "random"})
+    process = subprocess.Popen(
+        [sys.executable, standin.__file__, "drive", settings],
+        cwd=here,
+        env=os.environ | {"STANDIN_SECONDS": "0.4"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("trial   0 complete")
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(60) != 0 and "the sweep was stopped; the same command goes on with it" in errors
+    assert "BrokenPipe" not in errors and len(states(storage.load("standin"))) < 40
+    assert Interrupted("", signal.SIGPIPE).exit_status == 141
 
 
 def test_a_signal_stops_its_runs_too(here) -> None:

@@ -176,7 +176,9 @@ def test_training_ends_well_and_what_was_not_sent_is_sent_later(
     assert process.communicate(timeout=20)[1] == "" and process.returncode == 0
     assert line.startswith(f"not sent to {server.name} (") and MISBEHAVIOURS[behaviour] in line
     n = len(read_log(run.folder / "log.jsonl"))
-    assert line.endswith(f"{n} of {n} saves of metrics; send them with: python experiment.py runs send {run.uuid}\n")
+    assert line.endswith(
+        f"{n} of {n} saves of metrics; send this later with: python experiment.py runs send {run.uuid}\n"
+    )
 
     server.start("fine")
     assert command("runs", "send", "last").stdout == f"sent to {server.name}\n"
@@ -285,7 +287,7 @@ def test_sending_later_says_what_is_wrong_and_can_be_done_again(
     server.start("fine")
     send(run, server.url)
     send(run, server.url)
-    assert capsys.readouterr().out == f"sent to {server.name}\nnothing to send: {server.name} has it all\n"
+    assert capsys.readouterr().out == f"sent to {server.name}\nnothing to send: {server.name} has everything\n"
     assert_has_all_once(server, run)
 
 

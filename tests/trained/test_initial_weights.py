@@ -37,20 +37,22 @@ def test_all_but_the_head_is_taken_over_for_other_classes():
     for name in begun.keys() - {"classification.linear.weight", "classification.linear.bias"}:
         assert torch.equal(begun[name], theirs[name]), name
     assert torch.equal(conf.model.classification.linear.weight, head)
-    assert report.endswith("119 of 121 tensors; a new head for 10 classes, in the file it is for 10 others")
+    assert report.endswith(
+        "119 of 121 tensors loaded; new head for 10 classes, as the weights are for 10 other classes"
+    )
 
 
 def test_a_network_with_parts_of_its_own_takes_what_fits():
     conf = configs()
     conf.model.conv_mixer_layers[0].register_parameter("share", torch.nn.Parameter(torch.ones(3)))
-    assert load_weights(conf).endswith("; not in it, at their own start: conv_mixer_layers.0.share")
+    assert load_weights(conf).endswith("; not in the weights, so random: conv_mixer_layers.0.share")
     assert conf.model.conv_mixer_layers[0].share.eq(1).all()
 
 
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        ("d_model=64 kernel_size=7", "the network has other sizes: give d_model=128 kernel_size=5"),
+        ("d_model=64 kernel_size=7", "the weights are for a network of other sizes: give d_model=128 kernel_size=5"),
         ("activation=ReLU", "give activation=GELU"),
         ("starts=[covariance]", "exclude each other"),
         ("pretrained=none.safetensors", "none.safetensors: can't be read"),
@@ -115,7 +117,8 @@ def test_timms_weights_come_through_its_own_download(command, tiny_run_overrides
     sizes = ("model_size=768/32", "data.image_size=14", "pretrained=timm/convmixer_768_32", "steps=1")
     said = command(*given, *sizes, "optimizer.learning_rate=1e-12", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path / "hub"))
     n = len(theirs)
-    assert f"{n - 2} of {n} tensors; a new head for 3 classes, in the file it is for 1000 others" in said.stdout
+    loaded = f"{n - 2} of {n} tensors loaded; new head for 3 classes, as the weights are for 1000 other classes"
+    assert loaded in said.stdout
     state = torch.load(run("last", tmp_path / "logs").checkpoint("last"), weights_only=True)["model"]
     last = state["conv_mixer_layers.31.depth_wise_conv.weight"]
     torch.testing.assert_close(last, theirs["blocks.31.0.fn.0.weight"], rtol=0, atol=1e-6)

@@ -1,9 +1,12 @@
 """The moving average of weights."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from convmixer.model.variants import conv_mixer
 from convmixer.training.averaging import AveragedWeights
@@ -53,3 +56,23 @@ def test_counters_are_copied_and_the_average_is_a_network_of_its_own() -> None:
     assert average.model.patch_emb.norm.num_batches_tracked == 1
     assert not average.model.training and model.training
     assert not any(p.requires_grad for p in average.model.parameters())
+
+
+def test_an_update_is_two_operations_however_many_tensors_there_are() -> None:
+    """Each costs a GPU's host some microseconds."""
+    average = AveragedWeights(conv_mixer(4, 5, 3, 2), 0.9)
+    with OperationCounter() as counter:
+        average.update(1)
+    assert counter.names == ["_foreach_lerp_", "_foreach_copy_"]
+
+
+class OperationCounter(TorchDispatchMode):
+    """Names of the operations that PyTorch is told to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        self.names.append(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))

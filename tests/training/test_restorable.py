@@ -42,10 +42,10 @@ WRONG = {
     "a step below 0": (put("step", -1), "step is '-1'"),
     "endless steps": (put("total_steps", 10**400), "total_steps is"),
     "NaN seconds": (put("seconds", float("nan")), "seconds is 'nan', expected a number"),
-    "a generator of the wrong size": (put("generator", torch.zeros(3, dtype=torch.uint8)), "no state of a random"),
-    "generators that are none": (put("cuda_generators", [3]), "no state of a random generator"),
+    "a generator of the wrong size": (put("generator", torch.zeros(3, dtype=torch.uint8)), "not the state of a random"),
+    "generators that are none": (put("cuda_generators", [3]), "not the state of a random generator"),
     "an average where there is none": (put("model_in_training", {}), "model_in_training is a dict, expected a None"),
-    "another optimizer": (put("optimizer", {"adamw": {}}), "optimizer is no state of such an optimizer"),
+    "another optimizer": (put("optimizer", {"adamw": {}}), "optimizer is the state of another optimizer"),
     "a group less": (lambda s: s["optimizer"]["param_groups"].pop(), "optimizer.param_groups is a list, expected 2"),
     "a rate of text": (
         lambda s: s["optimizer"]["param_groups"][0].update(lr="fast"),
@@ -54,8 +54,8 @@ WRONG = {
     "other parameters": (lambda s: s["optimizer"]["param_groups"][0].update(params=[9, 9, 9]), "param_groups"),
     "a moment of another shape": (set_kept("exp_avg", torch.zeros(3)), r"exp_avg is \[3\]"),
     "a step of several numbers": (set_kept("step", torch.zeros(4)), r"step is \[4\]"),
-    "a moment missing": (lambda s: s["optimizer"]["state"][0].pop("exp_avg"), "holds other things than step, exp_avg"),
-    "moments of no parameter": (lambda s: s["optimizer"]["state"].update({99: {}}), "'99' is of no parameter"),
+    "a moment missing": (lambda s: s["optimizer"]["state"][0].pop("exp_avg"), "holds other entries than step, exp_avg"),
+    "moments of no parameter": (lambda s: s["optimizer"]["state"].update({99: {}}), "'99' belongs to no parameter"),
 }
 
 

@@ -44,7 +44,7 @@ def test_a_damaged_last_one_gives_way_to_the_one_before_it_and_that_is_said(tmp_
     damage(kept.last)
     found, note = checkpoints.newest_good(tmp_path)
     assert found["step"] == 5
-    assert note.endswith("is damaged (its SHA-256 does not match): going on from previous.pt, of update 5")
+    assert note.endswith("is damaged (its SHA-256 does not match): resuming from previous.pt, of update 5")
     assert checkpoints.load(kept.last)["step"] == 5  # which is the last one now
 
     keep(tmp_path, restored=found).save_last(state(6))
@@ -58,7 +58,9 @@ def test_where_none_is_good_nothing_is_touched(tmp_path: Path) -> None:
     damage(kept.last)
     damage(kept.previous)
     before = [path.read_bytes() for path in (kept.last, kept.previous)]
-    with pytest.raises(UserError, match=r"no checkpoint of this run is good: .*last\.pt.*previous\.pt.*nothing was"):
+    with pytest.raises(
+        UserError, match=r"all checkpoints of this run are damaged: .*last\.pt.*previous\.pt.*nothing was"
+    ):
         checkpoints.newest_good(tmp_path)
     assert [path.read_bytes() for path in (kept.last, kept.previous)] == before
 
@@ -69,7 +71,7 @@ def test_one_of_another_version_is_refused_and_not_passed_over(tmp_path: Path, m
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
     kept.save_last(state(7))
     monkeypatch.undo()
-    with pytest.raises(UserError, match="checkpoint format 99"):
+    with pytest.raises(UserError, match="checkpoint has format 99"):
         checkpoints.newest_good(tmp_path)
 
 

@@ -333,10 +333,15 @@ def test_equal_layers_are_compiled_once_and_nothing_is_while_the_clock_runs(comp
     assert trainer.step == 11 and trainer.warm_up_seconds > 0
 
 
-def test_updates_that_warm_up_are_taken_back(compilations: CompileCounter) -> None:
+def test_updates_that_warm_up_are_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, statistics, optimizer, average and random generators are as without."""
+    made, step = [], Trainer.train_step
+    monkeypatch.setattr(
+        Trainer, "train_step", lambda self, batch: (made.append((self.step, len(batch[1]))), step(self, batch))
+    )
     ended = []
     for mode in (None, "default"):
+        made.clear()
         trainer = make_trainer(7)
         trainer.compile_mode = mode
         trainer.average = AveragedWeights(trainer.model, 0.9)
@@ -345,6 +350,8 @@ def test_updates_that_warm_up_are_taken_back(compilations: CompileCounter) -> No
         ended.append({name: value for name, value in state.items() if "seconds" not in name})
     without, after = ended
     assert_equal(after, without)
+    assert made[:6] == [(0, 16)] * 3 + [(4, 6)] * 3  # the first and the last batch of 70 images
+    assert [number for number, _ in made[6:]] == list(range(7))
 
 
 def assert_equal(one: object, two: object) -> None:

@@ -79,7 +79,7 @@ def _falls_back(lab: Lab, folder: Path) -> tuple[str, str]:
     """The line that says so, and what went wrong."""
     process = Process(folder, ["resume", "last"])
     status = process.wait()
-    said = [line for line in process.output.splitlines() if "going on from previous.pt" in line]
+    said = [line for line in process.output.splitlines() if "resuming from previous.pt" in line]
     if status != 0 or len(said) != 1:
         return "", f"status {status}, {process.errors[-1:]}, said {len(said)} times"
     return said[0], lab.finish(folder)

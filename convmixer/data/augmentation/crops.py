@@ -68,7 +68,7 @@ def enlarge(images: Tensor, parts: Tensor) -> Tensor:
 
 
 def _places(first: Tensor, length: Tensor, size: int) -> Tensor:
-    """Where `size` pixels, spread over `length` of them from `first` on, have their centres: `[batch, size]`.
+    """Return the centres of `size` pixels that are spread over `length` pixels from `first` on: `[batch, size]`.
 
     Never beyond the centre of the part's outermost pixel: what is next to the part does not shine in.
     """

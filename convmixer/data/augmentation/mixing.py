@@ -14,7 +14,7 @@ from convmixer.data.augmentation.draws import below, beta, uniform
 
 
 def partners(order: Tensor) -> Tensor:
-    """Whom each image of an epoch, `order` `[n]`, is mixed with: its neighbour, the 2nd with the 1st, 4th with 3rd...
+    """Return the partner of each image of an epoch, `order` `[n]`: its neighbour, the 2nd for the 1st and so on.
 
     The order is a new one in each epoch, so this is as good as any random partner, and it is in the same batch wherever
     batches are even: nothing has to be augmented twice. The last of an odd number is mixed with itself.

@@ -1,4 +1,4 @@
-"""What an operation is, and how each image of a batch gets one of its own."""
+"""The base class of operations, and a way to apply a different one to each image of a batch."""
 
 from collections.abc import Callable, Sequence
 from typing import ClassVar

@@ -14,7 +14,7 @@ Interpolation = Literal["nearest", "bilinear"]
 def sample(
     images: Tensor, y: Tensor, x: Tensor, interpolation: Interpolation, fill: tuple[float, ...] | None = None
 ) -> Tensor:
-    """What each image shows at the places `y`, `x`; uint8 images give rounded levels.
+    """Sample each image at the places `y`, `x`; uint8 images give rounded levels.
 
     Args:
         images: uint8 or float `[batch, height, width, channels]`.

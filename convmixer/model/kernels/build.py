@@ -1,7 +1,8 @@
 """Compiles the C++ kernels for this machine, once, into the user's cache folder, and loads them.
 
 The file's name holds a fingerprint of all that it is made from: sources, compiler, flags, OpenMP runtime. Its last
-bytes are a checksum: a file that was damaged is made again.
+bytes are a checksum: a file that was damaged is made again. To load a file is to run it, and anybody can compute a
+checksum: it must be the user's own, or root's, and so must its folder, and no one else may write to them.
 """
 
 import ctypes
@@ -21,6 +22,8 @@ import torch
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from convmixer.errors import Unavailable
+
 SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden")
 # By torch's name of what this CPU can do. On other CPUs, vectors of 16 bytes are what every compiler can make.
@@ -33,10 +36,6 @@ _DIGEST_BYTES = 32
 _PATIENCE = 300.0  # seconds for the compiler, or for another process that compiles
 
 log = logging.getLogger("convmixer")
-
-
-class Unavailable(Exception):
-    """The native kernels can't be had here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def outcome() -> Library | Unavailable:
 
 
 def is_available() -> bool:
-    """Whether there are native kernels. torch.compile takes the answer for a constant and does not look inside."""
+    """Return True if there are native kernels. torch.compile takes the answer for a constant."""
     return isinstance(outcome(), Library)
 
 
@@ -90,13 +89,16 @@ def _load() -> Library:
     path = user_cache_path("convmixer-lab") / "kernels" / f"{_fingerprint(compiler, flags, runtime)}.so"
     seconds = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
-            if not _is_whole(path):
-                log.info("compiling the kernels: only this once, it takes up to half a minute")
-                started = time.perf_counter()
-                _compile(compiler, flags, runtime, path)
-                seconds = time.perf_counter() - started
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_others_out(path.parent.parent)
+        _keep_others_out(path.parent)
+        if not _is_whole(path):
+            with FileLock(path.with_suffix(".lock"), timeout=_PATIENCE):
+                if not _is_whole(path):  # no other process has made it meanwhile
+                    log.info("compiling the kernels: only this once, it takes up to half a minute")
+                    started = time.perf_counter()
+                    _compile(compiler, flags, runtime, path)
+                    seconds = time.perf_counter() - started
         return Library(ctypes.CDLL(str(path)), capability, seconds)
     except (OSError, Timeout) as problem:
         raise Unavailable(f"{path}: {problem}") from None
@@ -116,7 +118,7 @@ def _openmp_runtime() -> str:
     Other packages may have loaded their own (scikit-learn does); torch's is in one of its folders.
     """
     maps = Path("/proc/self/maps")
-    lines = maps.read_text().splitlines() if maps.exists() else []
+    lines = maps.read_text(errors="surrogateescape").splitlines() if maps.exists() else []
     loaded = {line.split(maxsplit=5)[5] for line in lines if "libgomp" in line}
     package = Path(torch.__file__).parent
     of_torch = {path for path in loaded if {package, package.with_name("torch.libs")} & set(Path(path).parents)}
@@ -133,10 +135,30 @@ def _fingerprint(compiler: str, flags: tuple[str, ...], runtime: str) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    if not path.exists():
+    if not path.exists() or path.is_symlink() or not _is_ours_alone(path):
         return False
     content = path.read_bytes()
     return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
+
+
+def _keep_others_out(folder: Path) -> None:
+    """Let nobody else write to a folder of the user's own.
+
+    Raises:
+        Unavailable: it is another user's, or a link.
+    """
+    if not folder.is_symlink() and hasattr(os, "getuid") and folder.stat().st_uid == os.getuid():
+        folder.chmod(0o700)
+    if folder.is_symlink() or not _is_ours_alone(folder):
+        raise Unavailable(f"{folder} is not this user's own, so nothing in it is run")
+
+
+def _is_ours_alone(path: Path) -> bool:
+    """True if this user, or root, owns a file or folder, and no one else may write to it."""
+    if not hasattr(os, "getuid"):
+        return True  # Windows, where each user's cache is closed to others
+    status = path.stat()
+    return status.st_uid in (0, os.getuid()) and not status.st_mode & 0o022
 
 
 def _compile(compiler: str, flags: tuple[str, ...], runtime: str, path: Path) -> None:
@@ -154,6 +176,7 @@ def _compile(compiler: str, flags: tuple[str, ...], runtime: str, path: Path) ->
             file.write(hashlib.sha256(content).digest())
             file.flush()
             os.fsync(file.fileno())
+        made.chmod(0o700)
         os.replace(made, path)
 
 

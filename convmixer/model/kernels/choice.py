@@ -1,12 +1,12 @@
-"""Which path a model's layers take."""
+"""Chooses the path that a model's layers take: PyTorch's operations, or kernels of our own."""
 
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from convmixer.errors import UserError
-from convmixer.model.kernels.build import Unavailable, library
+from convmixer.errors import Unavailable, UserError
+from convmixer.model.kernels.build import library
 from convmixer.model.kernels.depthwise import depthwise_conv2d, triton_is_available
 from convmixer.model.kernels.layer import NativeLayer
 from convmixer.model.kernels.memory import order_on

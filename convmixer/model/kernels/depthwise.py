@@ -22,7 +22,7 @@ class Shape(ctypes.Structure):
 
 
 def shape_of(x: Tensor, kernel_size: int) -> Shape:
-    """Of a batch [batch, channels, height, width]."""
+    """Describe a batch [batch, channels, height, width] to the C++ kernels."""
     batch, channels, height, width = x.shape
     return Shape(batch, height, width, channels, kernel_size, torch.get_num_threads())
 
@@ -60,7 +60,7 @@ def autocast(tensor: Tensor) -> Tensor:
 
 
 def is_native(x: Tensor, weight: Tensor) -> bool:
-    """Whether the native kernels take these."""
+    """Return True if the native kernels take these tensors."""
     fits = (
         x.dim() == 4 and weight.shape == (x.shape[1], 1, weight.shape[-1], weight.shape[-1]) and x.shape[1:].numel() > 0
     )
@@ -72,9 +72,16 @@ def is_native(x: Tensor, weight: Tensor) -> bool:
     return fits and x.device.type == "cpu" and is_float32 and is_available()
 
 
-@cache
 def triton_is_available() -> bool:
-    """Whether Triton is installed, as it is with torch for CUDA."""
+    """True if Triton is installed, as it is with torch for CUDA. torch.compile takes the answer for a constant."""
+    return _found_triton()
+
+
+triton_is_available._dynamo_marked_constant = True  # as build.is_available
+
+
+@cache
+def _found_triton() -> bool:
     return find_spec("triton") is not None
 
 

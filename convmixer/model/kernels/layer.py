@@ -5,11 +5,11 @@ GELU, BatchNorm's sums and the residual are in the passes that touch the data an
 """
 
 import ctypes
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from convmixer.model.batch_norm import track_statistics
 from convmixer.model.kernels.depthwise import call, is_native, pointer, shape_of
 from convmixer.model.kernels.memory import in_order, like
 from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PointWiseConv
@@ -30,7 +30,7 @@ class NativeLayer:
 
 
 def layer_fits(layer: ConvMixerLayer, x: Tensor) -> bool:
-    """Whether `layer_forward` computes just what the layer's own modules would.
+    """Return True if `layer_forward` computes exactly what the layer's own modules would.
 
     It does for float32 on the CPU, GELU, and modules as they were built, without hooks. In evaluation it makes no
     gradients: where these are wanted, the modules do the work.
@@ -70,33 +70,8 @@ def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
         running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
         return _layer_evaluate(x, weights, running, epsilons)
     out, mean1, variance1, mean2, variance2, *_ = _layer_train(x, *weights, epsilons)
-    _track(norms, [mean1, mean2], [variance1, variance2], x.numel() // x.shape[1])
+    track_statistics(norms, [mean1, mean2], [variance1, variance2], x.numel() // x.shape[1])
     return out
-
-
-@torch.no_grad()
-def _track(norms: tuple[nn.BatchNorm2d, ...], means: list[Tensor], variances: list[Tensor], n: int) -> None:
-    """BatchNorm2d's running statistics: the variance is unbiased; without momentum, they are means of all batches.
-
-    One operation for several tensors: on a GPU starting them is all that takes time.
-    """
-    torch._foreach_add_([norm.num_batches_tracked for norm in norms], 1)
-    momenta = {norm.momentum for norm in norms}
-    if None in momenta or len(momenta) > 1:
-        for norm, mean, variance in zip(norms, means, variances, strict=True):
-            momentum = norm.momentum if norm.momentum is not None else 1 / norm.num_batches_tracked.item()
-            _average([norm], [mean], [variance], n, momentum)
-    else:
-        _average(norms, means, variances, n, momenta.pop())
-
-
-def _average(
-    norms: Sequence[nn.BatchNorm2d], means: list[Tensor], variances: list[Tensor], n: int, momentum: float
-) -> None:
-    running_means, running_variances = [norm.running_mean for norm in norms], [norm.running_var for norm in norms]
-    torch._foreach_mul_(running_means + running_variances, 1 - momentum)
-    torch._foreach_add_(running_means, means, alpha=momentum)
-    torch._foreach_add_(running_variances, variances, alpha=momentum * n / (n - 1))
 
 
 class Stage(ctypes.Structure):

@@ -102,7 +102,7 @@ def _filter_gradient(
 
 
 def columns_of(width: int) -> int:
-    """Of the matrices: a power of two, and at least what tensor cores take."""
+    """Return the columns of the matrices: a power of two, and at least what tensor cores take."""
     return max(16, triton.next_power_of_2(width))
 
 
@@ -114,7 +114,7 @@ def gradient_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:
     """Sums, kys * columns * columns, stay in registers; twice (kys + 1) * columns * rows numbers in shared memory."""
     columns = columns_of(width)
     kys = min(triton.next_power_of_2(kernel + 1), (16384 if dtype.itemsize == 2 else 4096) // columns**2)
-    rows = 64 if kys * columns <= 256 and dtype.itemsize == 2 else 32
+    rows = 16 if dtype.itemsize == 4 else 64 if kys * columns <= 256 else 32
     return Tile(rows, kys, 4 if kys * columns**2 <= 4096 and dtype.itemsize == 2 else 8)
 
 

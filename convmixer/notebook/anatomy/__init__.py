@@ -1,1 +1,1 @@
-"""Figures of what a trained network has learned."""
+"""Figures that show what a trained network has learned."""

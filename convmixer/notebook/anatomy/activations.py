@@ -1,4 +1,4 @@
-"""What the network makes of an image on its way through the layers, and where in it the evidence lies."""
+"""Figures of an image's activations in each layer, and of the evidence for a class at each place."""
 
 import torch
 from matplotlib.figure import Figure
@@ -9,7 +9,7 @@ from convmixer.trained.network import Trained
 
 
 def stages(trained: Trained, images: Tensor) -> list[Tensor]:
-    """What the patch embedding and each layer give for `images`: `[batch, d_model, height / p, width / p]` each.
+    """Return the outputs of the patch embedding and of each layer: `[batch, d_model, height / p, width / p]` each.
 
     Args:
         images: uint8 `[batch, height, width, channels]`.
@@ -27,7 +27,7 @@ def stages(trained: Trained, images: Tensor) -> list[Tensor]:
 
 
 def activation_maps(trained: Trained, image: Tensor, columns: int = 14) -> Figure:
-    """For one image the channels that vary most over it, after the patch embedding and after each layer.
+    """Draw the channels that vary most over one image, after the patch embedding and after each layer.
 
     Args:
         image: uint8 `[height, width, channels]`.
@@ -37,10 +37,10 @@ def activation_maps(trained: Trained, image: Tensor, columns: int = 14) -> Figur
         10,
         0.57 * len(maps) + 1.6,
         f"Activation maps: one image through {len(maps) - 1} layers",
-        """After each stage the channels that differ most from place to place, each on its own scale from its lowest
-        value (dark) to its highest (bright). A place is one patch, all the way through. The first maps follow single
-        patches and look restless; from layer to layer each place hears more of its neighbours, and the last ones gather
-        into areas: the object, its upper and lower edge, its surroundings.""",
+        """Each row shows the channels that vary most from place to place after a layer, each on its own scale from its
+        lowest value (dark) to its highest (bright). A place is one patch, in all layers. In the first maps each place
+        depends on few patches, so they usually look noisy. With each layer a place depends on more of its neighbours,
+        and the last maps often show whole areas, such as the object, its edges or its surroundings.""",
     )
     axes = figure.subplots(len(maps), columns + 1, squeeze=False)
     for number, (row, stage) in enumerate(zip(axes, maps, strict=True)):
@@ -55,10 +55,10 @@ def activation_maps(trained: Trained, image: Tensor, columns: int = 14) -> Figur
 
 
 def class_evidence(trained: Trained, images: Tensor) -> Tensor:
-    """Each place's own logits: `[batch, classes, height / p, width / p]`; their mean over the places is the logits.
+    """Return the logits of each place: `[batch, classes, height / p, width / p]`; their mean is the image's logits.
 
-    The head averages over places and then applies one linear map, so the map can as well be applied to each place
-    first: the class activation maps of Zhou et al. (arXiv 1512.04150), exact for this network.
+    The head averages over places and then applies one linear map, so the map can also be applied to each place first.
+    These are the class activation maps of Zhou et al. (arXiv 1512.04150), exact for this network.
     """
     linear = part(trained, "classification.linear")
     with torch.inference_mode():
@@ -67,7 +67,7 @@ def class_evidence(trained: Trained, images: Tensor) -> Tensor:
 
 
 def evidence_maps(trained: Trained, images: Tensor, labels: Tensor) -> Figure:
-    """Images, and below each where the evidence for its own class and for the strongest other one lies.
+    """Draw images, and below each the evidence for its own class and for the strongest other class at each place.
 
     Args:
         images: uint8 `[batch, height, width, channels]`.
@@ -80,10 +80,10 @@ def evidence_maps(trained: Trained, images: Tensor, labels: Tensor) -> Figure:
         1.05 * len(images) + 0.8,
         4.9,
         "Where the evidence lies: class activation maps",
-        """The logits are a mean over places, so each place can be asked alone: red speaks for the class, blue against
-        it, on one scale for all pictures. Above each map the probability that the whole image gets. Second row: its own
-        class; third: the strongest other one, which a mistake would take. Evidence lies on the object, but also along
-        its outline and in what usually surrounds it.""",
+        """The logits are a mean over places, so each place has its own logits: red is evidence for the class, blue
+        against it, on one scale for all pictures. The number above each map is the probability that the network gives
+        to that class for the whole image. The second row shows the image's own class, the third the strongest other
+        class. Evidence often lies on the object, but also along its outline and in its usual surroundings.""",
     )
     axes = figure.subplots(3, len(images), squeeze=False)
     scale = evidence.abs().quantile(0.99).item()

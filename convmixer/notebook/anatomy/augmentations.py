@@ -1,4 +1,4 @@
-"""What augmentation does to images: each operation alone, then all that a network was trained with."""
+"""A figure of augmented images: each operation alone, then all operations of a network's training."""
 
 from typing import Any
 
@@ -17,12 +17,12 @@ PREFIX = "augment."
 
 
 def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: Any) -> Figure:
-    """Images under each operation by itself, and under those of the network's training together, one row each.
+    """Draw images after each operation alone, and after all operations of the network's training, one row each.
 
     Args:
         images: uint8 `[batch, height, width, channels]`.
-        keys: values of `augment.` keys other than those of its training, as `jitter=0.8`; all of an operation that it
-            was recorded without.
+        keys: values of `augment.` keys in place of those of its training, such as `jitter=0.8`; also for operations
+            that were added after the network was trained.
     """
     recorded = {name.removeprefix(PREFIX): v for name, v in trained.configs.items() if name.startswith(PREFIX)}
     values = recorded | keys
@@ -30,17 +30,17 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
     for name in ALL_NAMES:
         try:
             rows[name] = augmented(dataset, images, values | {"ops": [name]})
-        except UserError:  # an older network, whose configs say nothing of it
+        except UserError:  # the configs of an older network lack its keys
             unknown.append(name)
     rows["all of its\ntraining"] = augmented(dataset, images, values | {"ops": recorded["ops"]})
-    left_out = f" Not shown, as its configs do not know them: {', '.join(unknown)}." if unknown else ""
+    left_out = f" Not shown, as the network's configs lack their keys: {', '.join(unknown)}." if unknown else ""
     figure = new_figure(
         max(7, 0.9 * len(images) + 1),
         0.92 * (len(rows) + 1) + 1.6,
         "Augmentation: what training sees of the same images",
-        f"""Each image draws for itself, anew in each epoch: some operations leave some images as they are. The last row
-        is the network's own: {", ".join(recorded["ops"]) or "none"}. A picture that you can't name any more is one that
-        the network can't learn from.{left_out}""",
+        f"""The random numbers differ for each image and each epoch, so some operations leave some images unchanged. The
+        last row shows the operations of the network's own training: {", ".join(recorded["ops"]) or "none"}. If you
+        can no longer recognise an image, the network will hardly learn from it.{left_out}""",
     )
     axes = figure.subplots(len(rows) + 1, len(images), squeeze=False)
     for row, (name, shown) in zip(axes, {"image": images / 255, **rows}.items(), strict=True):
@@ -51,7 +51,7 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
 
 
 def augmented(dataset: Dataset, images: Tensor, keys: dict[str, Any], seed: int = 0, epoch: int = 1) -> Tensor:
-    """The images as an epoch of training would see them: `[batch, height, width, channels]` from 0 to 1.
+    """Return the images as augmented in an epoch of training: `[batch, height, width, channels]` from 0 to 1.
 
     Args:
         images: uint8 `[batch, height, width, channels]`.

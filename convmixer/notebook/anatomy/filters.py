@@ -1,4 +1,4 @@
-"""What the convolutions look for: patch-embedding filters and depth-wise kernels, as they are in the weights."""
+"""Figures of the weights of the convolutions: patch-embedding filters and depth-wise kernels."""
 
 import math
 
@@ -11,7 +11,7 @@ from convmixer.trained.network import Trained
 
 
 def patch_filters(trained: Trained, columns: int = 16, most: int = 256) -> Figure:
-    """The filters of the patch embedding as small colour pictures, from detail to plain colour.
+    """Draw the filters of the patch embedding as small colour pictures, from detail to plain colour.
 
     Each is one `[in_channels, p, p]` kernel around middle grey, scaled by its own largest weight.
     """
@@ -25,11 +25,11 @@ def patch_filters(trained: Trained, columns: int = 16, most: int = 256) -> Figur
         10,
         0.56 * rows + 1.6,
         f"Patch embedding: {d_model} filters of {p}x{p} pixels, from detail to plain colour",
-        f"""What each channel looks for in a patch: a pixel's colour here is the one that makes the channel larger, grey
-        counts for nothing. They are ordered by detail, the share of a filter's energy that is not its mean colour. At
-        the top stripes, edges and corners in many directions, mostly without colour; at the bottom filters that ask for
-        the colour of the whole patch and do not care what is in it. {(detail < 0.5).sum()} of the {d_model} are more
-        colour than detail; random filters have {1 - 1 / p**2:.0%} detail.""",
+        f"""Each picture is the filter of one channel: each pixel has the colour that makes the channel larger; grey
+        has no effect. They are ordered by detail, the share of a filter's energy that is not its mean colour. Filters
+        at the top find structure within a patch, such as stripes, edges and corners; filters at the bottom react to
+        the colour of the whole patch. {(detail < 0.5).sum()} of the {d_model} filters have more colour than detail;
+        random filters have {1 - 1 / p**2:.0%} detail on average.""",
     )
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
@@ -40,31 +40,35 @@ def patch_filters(trained: Trained, columns: int = 16, most: int = 256) -> Figur
 
 
 def _detail(weight: Tensor) -> Tensor:
-    """Of the energy of each filter `[d_model, in_channels, p, p]`, the share that is not its mean: `[d_model]`."""
+    """Return the share of each filter's energy that is not its mean: `[d_model, in_channels, p, p]` -> `[d_model]`."""
     around = weight - weight.mean((2, 3), keepdim=True)
     return around.square().sum((1, 2, 3)) / weight.square().sum((1, 2, 3)).clamp(min=1e-12)
 
 
 def _as_picture(kernel: Tensor) -> Tensor:
-    """`[in_channels, p, p]` to `[p, p, 3]` between 0 and 1, zero being 0.5; other than 3 channels as their mean."""
+    """Return a kernel as a picture: `[in_channels, p, p]` -> `[p, p, 3]` from 0 to 1, with weight 0 as 0.5.
+
+    If there are not 3 channels, their mean is shown in grey.
+    """
     if len(kernel) != 3:
         kernel = kernel.mean(0, keepdim=True).expand(3, -1, -1)
     return (0.5 + 0.5 * kernel / kernel.abs().max().clamp(min=1e-12)).permute(1, 2, 0)
 
 
 def depth_wise_kernels(trained: Trained, columns: int = 20) -> Figure:
-    """The strongest depth-wise kernels of each layer, and where the weight of all its kernels lies."""
+    """Draw the strongest depth-wise kernels of each layer, and the mean size of their weights by position."""
     weights = [layer.depth_wise_conv.weight.detach().squeeze(1) for layer in layers_of(trained)]  # [d_model, k, k]
     k = weights[0].shape[-1]
+    columns = min(columns, max(map(len, weights)))
     figure = new_figure(
         11,
         0.55 * len(weights) + 1.9,
         f"Depth-wise kernels: {k}x{k}, the {columns} strongest of each layer",
-        f"""Red weighs positively, blue negatively, each kernel on its own scale; one cell is one patch. Opposite signs
-        side by side find edges and spots, one sign blurs, a single cell passes on what is there. At the left the mean
-        size of the weights of all channels, by position, with the share that lies in the middle 3x3
-        ({min(1, 9 / k**2):.0%} if they were spread evenly): where it falls from layer to layer, early layers look near
-        and late ones far.""",
+        f"""Red weights are positive, blue ones negative, each kernel on its own scale; one cell is one patch. Opposite
+        signs side by side find edges and spots, one sign blurs, a single cell passes on its input. The left column
+        shows the mean size of the weights of all channels by position, and the share that lies in the middle 3x3
+        ({min(1, 9 / k**2):.0%} if they were spread evenly). If this share falls from layer to layer, early layers use
+        near patches and late layers distant ones.""",
     )
     axes = figure.subplots(len(weights), columns + 1, squeeze=False, width_ratios=[1.25] + [1] * columns)
     for number, (row, weight) in enumerate(zip(axes, weights, strict=True), 1):
@@ -82,7 +86,7 @@ def depth_wise_kernels(trained: Trained, columns: int = 20) -> Figure:
 
 
 def _share_in_middle(mean: Tensor) -> float:
-    """Of the weight `[k, k]`, what lies within one step of the centre."""
+    """Return the share of the weights `[k, k]` that lies within one step of the centre."""
     k = len(mean)
     near = (torch.arange(k) - (k - 1) // 2).abs() <= 1
     return (mean[near][:, near].sum() / mean.sum()).item()

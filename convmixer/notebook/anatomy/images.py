@@ -1,4 +1,4 @@
-"""The images that a trained network is looked at with: those that it was trained and tested on. Imports no labml."""
+"""Loads the images that a network was trained and tested on, for the figures. Imports no labml."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from convmixer.trained.network import Trained
 
 
 class DataConfigs(Protocol):
-    """A `Configs` class: the little of it that is needed to load a data set of a script."""
+    """The part of a `Configs` class that is needed to load a data set of a script."""
 
     def build_dataset(self, values: Mapping[str, Any]) -> Dataset:
         """Load the data set that these values of keys name."""
@@ -26,14 +26,14 @@ class DataConfigs(Protocol):
 def dataset_of(
     trained: Trained, path: str | Path | None = None, configs_class: type[DataConfigs] | None = None
 ) -> Dataset:
-    """Load the data set of a trained network.
+    """Load the data set that a network was trained on.
 
     Args:
-        path: where its images are now; none: where they were in training.
-        configs_class: where the data set is one of your script, the `Configs` there.
+        path: folder or .zip of its images now; None: the one in training.
+        configs_class: the `Configs` of your script, if it defines the data set.
 
     Raises:
-        UserError: they can't be had, or are of other classes.
+        UserError: the images are not available, or have other classes.
     """
     if configs_class:
         dataset = configs_class().build_dataset(trained.configs | ({"data.path": str(path)} if path else {}))
@@ -56,7 +56,7 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
         kind = dataset_of_auto([trained.data["name"]], path)
     if kind == "images" or (trained.imported and path):
         if path is None:
-            raise UserError(f"{trained.name} does not know where its images are: give their folder or .zip")
+            raise UserError(f"{trained.name}: the place of its images was not recorded: give their folder or .zip")
         return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
     if kind == "shapes":
         return shapes()
@@ -66,6 +66,6 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
 
 
 def one_of_each_class(split: Split, n: int) -> Tensor:
-    """The first image of each of the first `n` classes: uint8 `[n, height, width, channels]`."""
+    """Return the first image of each of the first `n` classes: uint8 `[n, height, width, channels]`."""
     firsts = [int((split.labels == label).nonzero()[0]) for label in split.labels.unique()[:n].tolist()]
     return split.images[torch.tensor(firsts)]

@@ -1,4 +1,4 @@
-"""Images that the network gets wrong and is sure of."""
+"""A figure of wrong predictions with high probability."""
 
 import copy
 import math
@@ -14,16 +14,16 @@ from convmixer.trained.network import Trained
 
 
 def probabilities(trained: Trained, images: Tensor, batch_size: int = 500) -> Tensor:
-    """`[n, classes]` for uint8 images `[n, height, width, channels]`; computed on a GPU where there is one."""
+    """Return class probabilities: uint8 images `[n, height, width, channels]` -> `[n, classes]`, on a GPU if any."""
     classifier = Classifier(copy.deepcopy(trained))  # it moves its network there
     return torch.cat([classifier.logits(batch).softmax(1) for batch in images.split(batch_size)])
 
 
 def confident_mistakes(trained: Trained, split: Split, predicted: Tensor, n: int = 24, columns: int = 8) -> Figure:
-    """The wrong predictions with the highest probability.
+    """Draw the images of the wrong predictions with the highest probability.
 
     Args:
-        predicted: what `probabilities` gave for the split's images: `[n, classes]`.
+        predicted: the result of `probabilities` for the split's images: `[n, classes]`.
     """
     confidence, guess = predicted.max(1)
     wrong = (guess != split.labels).nonzero().squeeze(1)
@@ -34,9 +34,9 @@ def confident_mistakes(trained: Trained, split: Split, predicted: Tensor, n: int
         10,
         1.35 * rows + 1.5,
         f"The most confident of {len(wrong):,} mistakes in {len(split.labels):,} images",
-        f"""What it is → what the network takes it for, with the probability that it gives to that. {sure:,} of its
-        mistakes have more than 90%. Some are hard for people too, or labelled doubtfully; the others show what the
-        network goes by: colour, pose, or what is around the object.""",
+        f"""Above each image: its class → the predicted class, with its probability. In {sure:,} of the mistakes this
+        probability is more than 90%. Some of these images may be hard for people too, or have doubtful labels; others
+        show what the network relies on, such as colour, pose or the surroundings of the object.""",
     )
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:

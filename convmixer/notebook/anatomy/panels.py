@@ -1,4 +1,4 @@
-"""What the figures share: a title and a caption, small pictures without axes, the parts of a network by name."""
+"""Helpers of all figures: title and caption, small pictures without axes, parts of a network by name."""
 
 import textwrap
 from typing import Any
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from convmixer.errors import UserError
 from convmixer.trained.network import Trained
 
-CHARACTERS_PER_INCH = 14.5  # of a caption
+CHARACTERS_PER_INCH = 14.5  # in a caption
 
 
 def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
-    """An empty figure of `width` x `height` inches, with a title above and a caption below what will be drawn."""
+    """Make an empty figure of `width` x `height` inches, with a title at the top and a caption at the bottom."""
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     figure.suptitle(title, fontsize=12, fontweight="bold", x=0.01, ha="left")
     figure.get_layout_engine().set(h_pad=0.06)
@@ -24,7 +24,7 @@ def new_figure(width: float, height: float, title: str, caption: str) -> Figure:
 
 
 def picture(axis: Axes, image: Tensor, title: str = "", **options: Any) -> None:
-    """A picture without ticks: `[height, width]` through a colour map, or `[height, width, 3]`."""
+    """Draw a picture without ticks: `[height, width]` with a colour map, or `[height, width, 3]`."""
     axis.imshow(image.numpy(), interpolation="nearest", **options)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -34,31 +34,31 @@ def picture(axis: Axes, image: Tensor, title: str = "", **options: Any) -> None:
 
 
 def label_row(axis: Axes, text: str) -> None:
-    """Words at the left of a row of pictures."""
+    """Write a label at the left of a row of pictures."""
     axis.set_ylabel(text, fontsize=8, rotation=0, ha="right", va="center")
 
 
 def as_colours(image: Tensor) -> Tensor:
-    """uint8 `[..., channels]` as three channels: grey ones are repeated."""
+    """Return an image `[..., channels]` with three channels; a grey channel is repeated."""
     return image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image[..., :3]
 
 
 def part(trained: Trained, name: str) -> Any:
-    """A part of the network by its name, e.g. `patch_emb.conv`.
+    """Return a part of the network by its name, such as `patch_emb.conv`.
 
     Raises:
-        UserError: the network is built otherwise.
+        UserError: the network has no such part.
     """
     try:
         return trained.model.get_submodule(name)
     except AttributeError:
-        raise UserError(f"{trained.name}: its network has no {name}, which this figure shows") from None
+        raise UserError(f"{trained.name}: its network has no {name}, which this figure needs") from None
 
 
 def layers_of(trained: Trained) -> nn.ModuleList:
-    """The ConvMixer layers.
+    """Return the ConvMixer layers.
 
     Raises:
-        UserError: the network is built otherwise.
+        UserError: the network has none.
     """
     return part(trained, "conv_mixer_layers")

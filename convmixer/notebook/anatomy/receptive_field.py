@@ -1,4 +1,4 @@
-"""How far a place in a layer sees: in theory from the sizes of the kernels, in effect from gradients."""
+"""A figure of receptive fields: theoretical ones from the kernel sizes, effective ones from gradients."""
 
 import copy
 import dataclasses
@@ -11,11 +11,11 @@ from torch import Tensor
 from convmixer.notebook.anatomy.panels import layers_of, new_figure, part, picture
 from convmixer.trained.network import Trained
 
-SHARE = 0.9  # of the dependence on all pixels: what counts as seen
+SHARE = 0.9  # of the dependence on all pixels that the effective receptive field holds
 
 
 def theoretical_sizes(patch_size: int, kernel_size: int, n_layers: int) -> list[int]:
-    """Pixels on a side that a place can see, after the patch embedding and after each layer.
+    """Return the side in pixels of a place's receptive field, after the patch embedding and after each layer.
 
     A patch is `p` pixels wide; each depth-wise convolution adds `k - 1` patches.
     """
@@ -23,14 +23,14 @@ def theoretical_sizes(patch_size: int, kernel_size: int, n_layers: int) -> list[
 
 
 def effective_fields(trained: Trained, images: Tensor) -> Tensor:
-    """How much the middle place depends on each pixel, after the patch embedding and after each layer.
+    """Return how much the middle place depends on each pixel, after the patch embedding and after each layer.
 
-    The root mean square over images and channels of d z[channel, middle] / d pixel, each map divided by its sum; see
-    Luo et al., "Understanding the Effective Receptive Field" (arXiv 1701.04128). One backward pass serves for all
-    channels: they are summed with random signs, under which squares add up and products cancel on average.
+    This is the root mean square over images and channels of d z[channel, middle] / d pixel, each map divided by its
+    sum; see Luo et al., "Understanding the Effective Receptive Field" (arXiv 1701.04128). One backward pass is enough
+    for all channels: they are summed with random signs, so squares add up and products cancel on average.
 
     Args:
-        images: uint8 `[batch, height, width, channels]`; each draws signs of its own.
+        images: uint8 `[batch, height, width, channels]`; the signs differ for each image.
 
     Returns:
         `[n_layers + 1, height, width]`.
@@ -50,13 +50,17 @@ def effective_fields(trained: Trained, images: Tensor) -> Tensor:
 
 
 def effective_size(field: Tensor) -> float:
-    """The side in pixels of a square as large as the fewest pixels that hold `SHARE` of a field `[height, width]`."""
+    """Return the side in pixels of a square with the area of the fewest pixels that hold `SHARE` of a field.
+
+    Args:
+        field: `[height, width]`, with sum 1.
+    """
     largest_first = field.flatten().sort(descending=True).values.cumsum(0)
     return int((largest_first < SHARE).sum() + 1) ** 0.5
 
 
 def untrained(trained: Trained) -> Trained:
-    """The same network with new random weights."""
+    """Return the same network with new random weights."""
     model = copy.deepcopy(trained.model)
     torch.manual_seed(0)
     for module in model.modules():
@@ -66,7 +70,7 @@ def untrained(trained: Trained) -> Trained:
 
 
 def receptive_field(trained: Trained, images: Tensor) -> Figure:
-    """The effective receptive field after each stage, its size beside the theoretical one, and before training.
+    """Draw the effective receptive field after each layer, and its size before and after training and in theory.
 
     Args:
         images: uint8 `[batch, height, width, channels]`; a hundred give smooth maps.
@@ -79,11 +83,11 @@ def receptive_field(trained: Trained, images: Tensor) -> Figure:
         11,
         5.2,
         f"Receptive field of the middle place: patches of {patch} pixels, kernels of {kernel}x{kernel} patches",
-        f"""Above: how much the middle place depends on each pixel (root mean square gradient over {len(images)} images,
-        brightness is its square root); the frame is what it can see at most, where that is less than the image. Below:
-        the side of the square that holds {SHARE:.0%} of the dependence. It stays below what the kernels allow, since
-        the residual hands on each place as it was and the rims of the field are reached by few ways; training widens or
-        narrows it.""",
+        f"""Top: how much the middle place depends on each pixel (root mean square gradient over {len(images)} images;
+        brightness is its square root). The frame is the theoretical receptive field, if it is smaller than the image.
+        Bottom: the side of the square that holds {SHARE:.0%} of the dependence. It is usually smaller than in theory,
+        as the residual connection passes each place on unchanged, and only few paths reach the border of the field.
+        Training can make it wider or narrower.""",
     )
     grid = figure.add_gridspec(2, len(fields), height_ratios=[1, 1.7])
     for number, field in enumerate(fields):

@@ -1,4 +1,4 @@
-"""BatchNorm over the images of all workers: on the CPU, where torch's SyncBatchNorm does not run.
+"""Computes BatchNorm over the images of all workers, also on the CPU, which torch's SyncBatchNorm does not support.
 
 With m the number of values of a channel (images x places) over all workers, x' = (x - mean) / sqrt(variance + eps):
 
@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convmixer.model.batch_norm import track_statistics
 from convmixer.training.distributed.workers import Workers
 
 
 def use_global_batch_norm(model: nn.Module, workers: Workers, device: torch.device) -> None:
-    """Let every BatchNorm in `model` see the images of all workers."""
+    """Make every BatchNorm in `model` use the images of all workers, in place."""
     if device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(model, workers.training_group)
     else:
@@ -27,13 +28,13 @@ def use_global_batch_norm(model: nn.Module, workers: Workers, device: torch.devi
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """A BatchNorm2d that sees the whole batch, of which each worker has a part; parts may be unequal, or empty."""
+    """A BatchNorm2d over the whole batch, of which each worker has a part; parts may be unequal, or empty."""
 
     workers: Workers
 
     @classmethod
     def convert(cls, module: nn.Module, workers: Workers) -> None:
-        """Put one in place of every BatchNorm2d within `module`, with the same parameters and statistics."""
+        """Replace every BatchNorm2d within `module` by this class, with the same parameters and statistics."""
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
                 setattr(module, name, cls._like(child, workers))
@@ -48,24 +49,17 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         return new
 
     def forward(self, x: Tensor) -> Tensor:
-        """[batch, channels, height, width] -> the same shape.
+        """Normalise each channel: [batch, channels, height, width] -> the same shape.
 
         Raises:
-            ValueError: a channel has one value in the whole batch.
+            ValueError: a channel has only one value in the whole batch.
         """
         if not (self.training or self.running_mean is None):
             return super().forward(x)
         y, mean, variance, m = _Normalise.apply(x.float(), self.weight, self.bias, self.eps, self.workers)
         if self.training and self.running_mean is not None:
-            self._track(mean, variance, m)
+            track_statistics([self], [mean], [variance], m)
         return y.to(x.dtype)
-
-    @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, m: float) -> None:
-        self.num_batches_tracked.add_(1)
-        momentum = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
-        self.running_mean.mul_(1 - momentum).add_(mean, alpha=momentum)
-        self.running_var.mul_(1 - momentum).add_(variance, alpha=momentum * m / (m - 1))
 
 
 class _Normalise(torch.autograd.Function):
@@ -76,7 +70,7 @@ class _Normalise(torch.autograd.Function):
         x = x.contiguous(memory_format=torch.channels_last)
         mean, variance, m = statistics(x, workers)
         if m < 2:
-            raise ValueError("batch normalisation can't train on one value of a channel in a whole batch")
+            raise ValueError("batch normalisation needs more than one value of each channel in a batch")
         ctx.save_for_backward(x, gamma, mean, (variance + eps).rsqrt())
         ctx.m, ctx.workers = m, workers
         ctx.mark_non_differentiable(mean, variance)
@@ -100,10 +94,10 @@ class _Normalise(torch.autograd.Function):
 
 
 def _sums(dy: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """`sum dy x'` and `sum dy` over this worker's images, `[channels]` each."""
-    if not x.numel():  # the operation ends the process then (torch 2.15)
+    """Return `sum dy x'` and `sum dy` over this worker's images, `[channels]` each."""
+    if not x.numel():  # the operation below crashes without images (torch 2.15)
         return torch.zeros_like(mean), torch.zeros_like(mean)
-    wanted = [False, True, True]  # not the gradient of x, which needs the other workers' sums
+    wanted = [False, True, True]  # without the gradient of x, which needs the other workers' sums
     _, sum_dy_x, sum_dy = torch.ops.aten.native_batch_norm_backward(
         dy, x, torch.ones_like(mean), None, None, mean, scale, True, 0.0, wanted
     )
@@ -111,10 +105,13 @@ def _sums(dy: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, T
 
 
 def statistics(x: Tensor, workers: Workers) -> tuple[Tensor, Tensor, float]:
-    """Mean and (biased) variance `[channels]` of `x` `[batch, channels, height, width]` over all workers; their count.
+    """Return mean and (biased) variance `[channels]` of `x` over all workers, and the number of values of a channel.
 
-    Each worker's own are merged in the order of the workers (Chan, Golub & LeVeque, 1979), in float64, so that all
-    have the same bits and a mean that is large beside the deviation costs no digits.
+    The workers' own statistics are merged in the order of the workers (Chan, Golub & LeVeque, 1979), in float64, so all
+    workers get the same bits, and no digits are lost if the mean is much larger than the deviation.
+
+    Args:
+        x: this worker's images, `[batch, channels, height, width]`.
     """
     count = x.numel() // x.shape[1]
     mean, variance = torch.batch_norm_update_stats(x, None, None, 0.0) if count else x.new_zeros(2, x.shape[1])

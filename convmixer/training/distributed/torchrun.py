@@ -1,6 +1,6 @@
-"""What torchrun tells the workers it starts: through the environment, and through a store that outlives them.
+"""Reads what torchrun tells its workers, through the environment and through a store that outlives them.
 
-Nothing here imports torch before it must: the command line asks first of all whether there are workers.
+torch is imported only where it is needed: the command line first of all asks whether there are workers.
 """
 
 import os
@@ -17,56 +17,60 @@ STORE_TIMEOUT = timedelta(seconds=30)
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several that train together, or the only one that torchrun was asked for."""
+    """Return True if torchrun has started this process."""
     return {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
 
 
 def rank() -> int:
-    """The number of this worker among all, 0 where there is but one process."""
+    """Return the number of this worker among all, from 0; 0 without torchrun."""
     return int(os.environ["RANK"]) if is_launched() else 0
 
 
 def local_workers() -> int:
-    """Workers on this machine."""
+    """Return the number of workers on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def restarts() -> int:
-    """How many times torchrun has started its workers anew as one had failed; not as machines came or went."""
+    """Return how many times torchrun has restarted its workers because one failed.
+
+    Restarts because machines were added or removed do not count.
+    """
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def launcher() -> str:
-    """How scripts are started here."""
+    """Return the command that started this script, without the script."""
     return f"torchrun --nproc-per-node={local_workers()}" if is_launched() else "python"
 
 
 def job() -> str:
-    """A name that all workers of a job share, restarted ones too: `--rdzv-id`, or one that torchrun's store keeps."""
+    """Return a name that all workers of a job share, also restarted ones: `--rdzv-id`, or one in torchrun's store."""
     given = os.environ.get("TORCHELASTIC_RUN_ID", "none")
     return given if given != "none" else _store().compare_set("convmixer/job", "", uuid.uuid4().hex).decode()
 
 
 @cache
 def claim_error_message() -> bool:
-    """Claim to print the error that ends all workers: True in the first that asks, and whenever that one asks again."""
+    """Return True in the first worker that asks, now and later: it prints the error that ends all workers."""
     if not is_launched():
         return True
     try:
         return _store().add(f"convmixer/said/{_meeting or restarts()}", 1) == 1
-    except RuntimeError:  # the store was the first worker's own, and is gone
+    except RuntimeError:  # the store belonged to the first worker, which has ended
         return rank() == 0
 
 
 def meet(patience: timedelta) -> "Store":
-    """A store with nothing in it yet, shared by the workers of this start.
+    """Return an empty store that the workers of this start share.
 
-    torchrun's own outlives them, and torch (2.15) takes what earlier workers left there for the addresses of new ones:
-    about every second restart fails by it. Nor is the count of restarts a name for what is new: it stays the same when
-    machines come and go. So each worker asks under a name that never was, and the first one answers all that ask.
+    torchrun's own store outlives the workers, and torch (2.15) takes the addresses of earlier workers in it for those
+    of new ones, so about every second restart fails. The count of restarts can't be the name of a new store, as it does
+    not change when machines are added or removed. So each worker asks under a new random name, and the first worker
+    answers all that ask.
 
     Raises:
-        RuntimeError: not all came within `patience`.
+        RuntimeError: a worker did not come within `patience`.
     """
     from torch.distributed import PrefixStore
 
@@ -95,13 +99,13 @@ def _answer_until_all_are_here(store: "Store", others: int, patience: timedelta)
                 name = store.get(f"convmixer/asks/{number}").decode()
                 store.set(f"convmixer/answer/{name}", _meeting)
         if time.monotonic() > end:
-            raise RuntimeError(f"{others} others did not all come within {patience}")
+            raise RuntimeError(f"not all of the {others} other workers came within {patience}")
         time.sleep(0.05)
 
 
 @cache
 def _store() -> "Store":
-    """torchrun's, which outlives its workers; where another program has started them, the first one's."""
+    """Return torchrun's store, which outlives its workers; if another program started them, the first worker's."""
     from torch.distributed import TCPStore
 
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

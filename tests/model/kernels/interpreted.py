@@ -6,6 +6,7 @@ A process of its own, as the interpreter is chosen when Triton is imported. Exit
 import ast
 import sys
 from contextlib import nullcontext
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -39,6 +40,21 @@ def multiply_bfloat16() -> None:
         return interpreter.TensorHandle((handle.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
 
     interpreter.InterpreterBuilder.create_dot = lambda self, a, b, *rest: product(self, widened(a), widened(b), *rest)
+
+
+def as_newer_interpreters() -> None:
+    """Triton 3.6's keeps a number as an array of one, no integer to NumPy since 2.4; and has no bfloat16 constants."""
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: type, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    def bfloat16(self: interpreter.InterpreterBuilder, value: float) -> interpreter.TensorHandle:
+        return self.create_fp_trunc(self.get_fp32(value), tl.bfloat16)
+
+    interpreter._patch_lang_tensor = patched
+    interpreter.InterpreterBuilder.get_bf16 = bfloat16
 
 
 def assert_near(name: str, found: Tensor, exact: Tensor, tolerance: float) -> None:
@@ -159,6 +175,7 @@ def network_in_planes() -> None:
 
 if __name__ == "__main__":
     multiply_bfloat16()
+    as_newer_interpreters()
     for argument in sys.argv[1:]:
         check, _, shapes = argument.partition("=")
         with OnACpu() if check in ("registered", "compiled", "network_in_planes") else nullcontext():

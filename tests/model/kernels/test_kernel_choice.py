@@ -24,7 +24,7 @@ def test_auto_is_native_and_recorded_and_resuming_on_another_path_says_so(
     (run.folder / "summary.json").unlink()  # as if it had been stopped after its last checkpoint
     resumed = command("resume", "last", "kernels=torch").stdout
     assert "\nkernels torch\n" in resumed
-    assert f"kernels were {name} before, now torch: bits may differ" in resumed
+    assert f"kernels were {name} before, now torch: results may differ in the last bits" in resumed
 
 
 def test_without_a_compiler_auto_is_torch_and_the_header_says_why_once(command: Command, tiny_run_overrides):

@@ -10,8 +10,9 @@ import pytest
 from conftest import PROJECT
 from kernel_fixtures import native  # noqa: F401
 
+from convmixer.errors import Unavailable
 from convmixer.model.kernels import build
-from convmixer.model.kernels.build import Library, Unavailable
+from convmixer.model.kernels.build import Library
 
 USE = """
 import torch
@@ -72,6 +73,40 @@ def test_two_processes_at_once_compile_once_and_a_damaged_file_is_made_again(com
     assert compilations(compiler) == 2
     assert build._load().seconds is None
     assert sorted(path.suffix for path in made.parent.iterdir()) == [".lock", ".so"]  # nothing is left lying about
+
+
+def test_only_this_user_may_write_what_is_loaded(compiler):
+    """Under a umask of 000, and in a cache that an earlier version has left open, too."""
+    before = os.umask(0)
+    try:
+        (compiler.parent / "cache/convmixer-lab").mkdir(parents=True, mode=0o777)
+        assert build._load().seconds is not None
+    finally:
+        os.umask(before)
+    (made,) = (compiler.parent / "cache").rglob("*.so")
+    for path in (made, made.parent, made.parent.parent):
+        assert path.stat().st_mode & 0o777 == 0o700
+    made.chmod(0o777)  # somebody may have changed it, and its checksum
+    assert build._load().seconds is not None
+    assert build._load().seconds is None
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root may give files to others")
+def test_a_kernel_of_another_users_is_never_loaded(compiler):
+    """As root too: whoever made the file can compute its checksum."""
+    assert build._load().seconds is not None
+    (made,) = (compiler.parent / "cache").rglob("*.so")
+    os.chown(made, 12345, 12345)
+    assert build._load().seconds is not None and made.stat().st_uid == 0
+    target = made.with_name("planted")
+    made.rename(target)
+    made.symlink_to(target)
+    assert build._load().seconds is not None and not made.is_symlink()
+    for folder in (made.parent, made.parent.parent):
+        os.chown(folder, 12345, 12345)
+        with pytest.raises(Unavailable, match="is not this user's own, so nothing in it is run"):
+            build._load()
+        os.chown(folder, 0, 0)
 
 
 def test_without_a_compiler(compiler, monkeypatch):

@@ -87,7 +87,7 @@ def test_every_figure_of_every_network_can_be_saved(name: str, sizes: dict[str, 
 
 def test_a_network_built_otherwise_is_refused_in_one_line() -> None:
     other = replace(network(), model=torch.nn.Linear(3, 3))
-    with pytest.raises(UserError, match=r"a network: its network has no patch_emb\.conv, which this figure shows"):
+    with pytest.raises(UserError, match=r"a network: its network has no patch_emb\.conv, which this figure needs"):
         patch_filters(other)
 
 
@@ -175,9 +175,9 @@ def test_the_images_of_a_network_are_found_again(tiny: Path, here: Path) -> None
 def test_images_that_are_not_a_network_s_own_are_refused(tiny: Path, here: Path) -> None:
     with pytest.raises(UserError, match="has the classes blue, green, red, but a network was trained on red, green"):
         dataset_of(network(), tiny)
-    with pytest.raises(UserError, match="does not know where its images are"):
+    with pytest.raises(UserError, match="the place of its images was not recorded"):
         dataset_of(with_configs())
-    with pytest.raises(UserError, match="trained on moons, a data set of a script"):
+    with pytest.raises(UserError, match="trained on moons, a data set that another script defines"):
         dataset_of(with_configs(**{"data.dataset": "moons"}))
 
 
@@ -201,5 +201,5 @@ def test_augmentations_alone_and_together(tiny: Path, here: Path) -> None:
 
 def test_a_key_that_augmentation_needs_and_nobody_gave_is_named(tiny: Path, here: Path) -> None:
     dataset = dataset_of(with_configs(), tiny)
-    with pytest.raises(UserError, match=r"^augment\.translate is not known: give it$"):
+    with pytest.raises(UserError, match=r"^augment\.translate is missing: give its value$"):
         augmented(dataset, dataset.test.images[:2], {"ops": ["translate"]})

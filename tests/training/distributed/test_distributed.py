@@ -114,7 +114,7 @@ def test_workers_come_to_what_one_process_does(workers, options, overrides, laun
     alone, together = all_runs(tmp_path / "logs")
     assert_near(together, alone)
     assert output.count("test accuracy") == 1
-    assert f"workers {workers} on each batch, BatchNorm over the images of all" in output
+    assert f"workers {workers} share each batch, BatchNorm uses the images of all workers" in output
     assert (together.folder / "console.log").read_text() in output
     assert together.summary["images"] == alone.summary["images"] == 4 * 209
 
@@ -159,8 +159,8 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(long_run, launch, undis
     assert len(found) == 2 and found[0].uuid == undisturbed.uuid
     assert_same_bits(found[1], undisturbed)
     assert output.count("error: ") == 1
-    assert "another worker ended, or did not answer; go on from the last checkpoint with: torchrun" in output
-    assert f"goes on with run {found[1].uuid[:8]}" in output
+    assert "another worker ended or did not answer; resume from the last checkpoint with: torchrun" in output
+    assert f"resuming run {found[1].uuid[:8]}" in output
 
 
 @pytest.mark.slow
@@ -205,7 +205,7 @@ def test_all_workers_go_back_together_when_the_loss_is_no_number(long_run, launc
     output = output_of(launch(*words), status=1)
     again = re.findall(r"going back to update \d+, with [\d.]+ of", alone.stdout)
     assert len(again) == 3 and re.findall(r"going back to update \d+, with [\d.]+ of", output) == again
-    assert "after going back 3 times; begin anew with a smaller optimizer.learning_rate" in alone.stderr
+    assert "after going back 3 times; train a new run with a smaller optimizer.learning_rate" in alone.stderr
     assert output.count("after going back 3 times") == 1
 
 
@@ -217,7 +217,7 @@ def test_a_worker_that_hangs_is_given_up(long_run, launch, tmp_path) -> None:
     hanging.suspend()
     began = time.monotonic()
     output = output_of(launcher, status=1)
-    assert "another worker ended, or did not answer" in output
+    assert "another worker ended or did not answer" in output
     assert time.monotonic() - began < 100  # 25 s of silence, and torchrun's 30 s between SIGTERM and SIGKILL
 
 
@@ -238,7 +238,7 @@ def test_two_machines(overrides, launch, command, tmp_path) -> None:
 def test_what_is_wrong_is_said_once(launch, overrides, tmp_path) -> None:
     output = output_of(launch(*overrides[:2], "data.validation=2", workers=3), status=1)
     assert output.count("error: ") == 1
-    assert "error: overrides: data.validation=2 is less than the 3 workers, which share it\n" in output
+    assert "error: overrides: data.validation=2 is too small: each of the 3 workers needs an image\n" in output
     assert not (tmp_path / "logs").exists()
 
 
@@ -269,12 +269,12 @@ def forget() -> None:
 @pytest.mark.parametrize("words", [["sweep", "d_model=8,16"], ["evaluate", "last"], ["configs"], ["check"]])
 @pytest.mark.usefixtures("one_of_two", "here")
 def test_commands_for_one_process_are_refused(words, refusal) -> None:
-    assert f"{words[0]} is for one process: start it with python, not with torchrun" in refusal(words)
+    assert f"{words[0]} runs in one process: start it with python, not with torchrun" in refusal(words)
 
 
 @pytest.mark.usefixtures("one_of_two", "here")
 def test_several_seeds_are_refused(refusal) -> None:
-    assert "seeds is for one process" in refusal(["seeds=2"])
+    assert "seeds works in one process" in refusal(["seeds=2"])
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -1,0 +1,1 @@
+"""All that is measured on a GPU, in two runs of a few minutes each."""
