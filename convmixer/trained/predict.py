@@ -1,6 +1,5 @@
 """Classifies image files and writes a table, CSV or JSON lines, for the command `predict`."""
 
-import codecs
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from convmixer.console import Console, counted, printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import written_whole
+from convmixer.files.untrusted import as_utf8
 from convmixer.trained.classifier import Classifier
 from convmixer.trained.network import Trained
 from convmixer.trained.prediction_formats import FORMATS
@@ -90,7 +90,10 @@ def _from_stdin(data: bytes) -> list[str | bytes]:
         raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
     if _is_image(data):
         return [data]
-    names = _without_mark(data)
+    try:
+        names = as_utf8(data)
+    except ValueError:
+        names = data
     if b"\0" in names:
         raise UserError("standard input is neither an image nor a list of paths, one on each line")
     lines = (line.removesuffix(b"\r") for line in names.split(b"\n"))
@@ -108,13 +111,6 @@ def _is_image(data: bytes) -> bool:
     except Exception:  # an image, though a broken one: said where it is decoded
         return not is_text
     return not is_text or kind == "PPM"  # the one format that can be all text
-
-
-def _without_mark(data: bytes) -> bytes:
-    """A list of paths without a byte order mark; PowerShell writes UTF-16."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace").encode("utf-8", "replace")
-    return data.removeprefix(codecs.BOM_UTF8)
 
 
 @contextmanager

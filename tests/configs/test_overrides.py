@@ -107,6 +107,12 @@ def test_yaml_means_what_the_command_line_means(yaml_text: str, argument: str, t
     assert check(read_config_file(tmp_path / "a.yaml"), KEYS, "") == check(split_assignments([argument]), KEYS, "")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_yaml_of_any_editor(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes("epochs: 3\r\nname: é\r\n".encode(encoding))
+    assert check(read_config_file(tmp_path / "a.yaml"), KEYS, "") == {"epochs": 3, "name": "é"}
+
+
 def test_yaml_files_that_yaml_reads_otherwise(cases: Path) -> None:
     assert check(read_config_file(cases / "yaml" / "octal.yaml"), KEYS, "") == {"epochs": 10}
     assert check(read_config_file(cases / "yaml" / "date-name.yaml"), KEYS, "") == {"name": "2024-01-01"}
