@@ -78,15 +78,19 @@ def _is_open(number: int) -> bool:
 
 def is_plain(text: str) -> bool:
     """Return True if text has only printable characters and spaces of any kind: nothing that a terminal would obey."""
-    return text.isprintable() or all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
+    return text.isprintable() or all(map(_is_plain, text))
+
+
+def _is_plain(character: str) -> bool:
+    return character.isprintable() or character in JOINERS or unicodedata.category(character) == "Zs"
 
 
 def printable(text: str) -> str:
-    """Return the text with every unprintable character written as an escape, such as `\\x1b`.
+    """Return the text with every character that is not plain written as an escape, such as `\\x1b`.
 
     Names of files and classes may come from anyone; a terminal would obey escape sequences in them.
     """
-    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return text if text.isprintable() else "".join(c if _is_plain(c) else ascii(c)[1:-1] for c in text)
 
 
 def escape_unprintable() -> None:

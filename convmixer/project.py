@@ -54,5 +54,5 @@ def is_same_program(trained_by: Path) -> bool:
 
 def is_folder_name(name: str) -> bool:
     """Return True if `name` can be the name of a folder on any system, and is not hidden."""
-    is_plain = name.isprintable() and set(name).isdisjoint('/\\:*?"<>|')
+    is_plain = name == name.strip() and name.isprintable() and set(name).isdisjoint('/\\:*?"<>|')
     return is_plain and not name.startswith(".") and 0 < len(name.encode()) <= LONGEST_NAME

@@ -11,4 +11,4 @@ PIPED_WIDTH = 1000  # columns, where there is no terminal to ask: rows are never
 
 def print_table(table: Table) -> None:
     """Print a table as wide as the terminal; without a terminal, `PIPED_WIDTH` characters wide."""
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table, markup=False)
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, markup=False, emoji=False).print(table)

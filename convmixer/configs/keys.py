@@ -9,6 +9,8 @@ from typing import Any
 
 from labml.configs import BaseConfigs
 
+from convmixer.console import is_plain
+
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 LONGEST_TEXT = 2000  # characters of one value; also keeps int() below its own limit
 
@@ -140,13 +142,13 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _convert(value: Any, kind: Any) -> Any:
-    text = value.strip() if isinstance(value, str) else None
     kind = _without_none(kind)
+    text = value if kind is str or not isinstance(value, str) else value.strip()
     if _element_type(kind) is not None:
         return [_convert(item, _element_type(kind)) for item in _items(value)]
-    if text is not None and len(text) > LONGEST_TEXT:
+    if isinstance(text, str) and len(text) > LONGEST_TEXT:
         raise ValueError
-    return _CONVERTERS[kind](value if text is None else text)
+    return _CONVERTERS[kind](text)
 
 
 def _items(value: Any) -> list:
@@ -186,7 +188,7 @@ def _to_int(value: Any) -> int:
 
 
 def _to_text(value: Any) -> str:
-    if not isinstance(value, str) or not value or not value.isprintable():
+    if not isinstance(value, str) or not value.strip() or not is_plain(value):
         raise ValueError
     return value
 

@@ -4,6 +4,7 @@ Anything wrong raises a `UserError` of one line: what, where, what was expected,
 """
 
 import difflib
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -128,11 +129,24 @@ def split_assignments(arguments: Iterable[str]) -> dict[str, str]:
     return values
 
 
+MERGE = "tag:yaml.org,2002:merge"  # `<<: *others`
+UNTYPED = (MERGE, "tag:yaml.org,2002:null")
+
+
 class _Loader(yaml.SafeLoader):
-    """A safe YAML loader that refuses a key given twice, where YAML keeps the last one."""
+    """A safe YAML loader that leaves values as they are typed: their keys give them a type, as on the command line.
+
+    YAML itself takes 010 for 8, 1:30 for 90, `on` for true and 2024-01-01 for a date. A key given twice is refused.
+    """
+
+    yaml_implicit_resolvers: typing.ClassVar = {
+        first: [(tag, form) for tag, form in resolvers if tag in UNTYPED]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != MERGE]
+        names = [self.construct_object(key, deep=True) for key in own]
         twice = [str(name) for i, name in enumerate(names) if name in names[:i]]
         if twice:
             raise yaml.YAMLError(f"{twice[0]} is given twice")

@@ -1,11 +1,15 @@
 """Keeps clients that send or read slowly, or not at all, from holding the server's connections."""
 
 import asyncio
-import resource
 import time
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None
 
 PATIENCE = 10.0  # seconds without any progress of a client that the server waits for; it is left within twice that
 AT_ONCE = 32  # connections that are accepted before it is seen that they are too many
@@ -14,6 +18,8 @@ MOST = 128  # connections at a time, and at most half of the file descriptors th
 
 def most_connections() -> int:
     """Return how many connections are held at a time; run folders are read with what is left of the descriptors."""
+    if resource is None:
+        return MOST
     descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return min(MOST, descriptors // 2)
 

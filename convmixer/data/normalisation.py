@@ -1,4 +1,4 @@
-"""Pixels to the numbers that a network sees."""
+"""Turns pixels into the numbers that a network sees."""
 
 import torch
 from torch import Tensor

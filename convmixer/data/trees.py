@@ -211,7 +211,7 @@ class Archive:
         return self.zip.read(self._members[self.top + name])
 
     def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
-        """By name, as `a/b/c`: PowerShell's zips have backslashes."""
+        """Check the members and return them by name, as `a/b/c`; PowerShell's zips have backslashes."""
         members: dict[str, zipfile.ZipInfo] = {}
         for info in self.zip.infolist():
             name = info.filename.replace("\\", "/")

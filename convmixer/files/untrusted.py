@@ -3,6 +3,7 @@
 Anything wrong raises a `UserError` of one line. docs/untrusted-input.md lists all checks.
 """
 
+import codecs
 import json
 import os
 import stat
@@ -66,6 +67,17 @@ def open_ordinary(path: Path) -> BinaryIO:
     return file
 
 
+def as_utf8(content: bytes) -> bytes:
+    """Take the byte order mark off a text file of UTF-8 or UTF-16, which PowerShell writes; the rest becomes UTF-8.
+
+    Raises:
+        ValueError: it is marked as UTF-16 and is none.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -78,7 +90,7 @@ def read_yaml(path: Path, loader: Any = SAFE_LOADER) -> Any:
     """
     content = read_bytes(path)
     try:
-        text = content.decode()
+        text = as_utf8(content).decode()
         _check_yaml(text)
         return yaml.load(text, Loader=loader)
     except Exception as error:  # yaml's constructors raise many types for wrong input

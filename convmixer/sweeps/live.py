@@ -47,7 +47,7 @@ class Screen:
             return
         line = f"trial {trial.number:3} {STATES[trial.state]:8} {_result(trial)}  ({_point(trial)})"
         if self._live:
-            self._live.console.print(line, markup=False, highlight=False)
+            self._live.console.print(line, markup=False, emoji=False, highlight=False)
         else:
             say(f"{line}; {self._standing()}")
 

@@ -240,9 +240,9 @@ def show(study: optuna.Study) -> None:
         shown.add_column(column)
     for row in rows.itertuples(index=False):
         shown.add_row(*map(_cell, row))
-    console = Console(width=None if sys.stdout.isatty() else 240)
+    console = Console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False)
     print(f"sweep {study.study_name}: {summary(study)}")
-    console.print(shown, markup=False)
+    console.print(shown)
     decided = ", ".join(f"{name} {share:.0%}" for name, share in importances(study).items())
     print(f"importance: {decided or 'too few complete trials'}")
     if command := best_command(study):

@@ -97,7 +97,19 @@ def create(
 def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
     flat_then, flat_now = _flat(then), _flat(now)
     names = [n for n in flat_then | flat_now if flat_then.get(n) != flat_now.get(n)]
-    return f"{names[0]} {flat_then.get(names[0])}, not {flat_now.get(names[0])}"
+    return f"{names[0]} {_in_words(flat_then.get(names[0]))}, not {_in_words(flat_now.get(names[0]))}"
+
+
+def _in_words(setting: Any) -> str:
+    """Write a key's value, or what is searched (as `Space.describe` has it): `8 or 16`, `from 0.0 to 1.0`."""
+    if not isinstance(setting, dict):
+        return "not given" if setting is None else str(setting)
+    found, condition = setting["attributes"], setting["if"]
+    words = " or ".join(map(str, found.get("choices", ()))) or f"from {found['low']} to {found['high']}"
+    if found.get("step") not in (None, 1):
+        words += f" in steps of {found['step']}"
+    words += " (logarithmic)" if found.get("log") else ""
+    return words + (f" if {condition[0]}={','.join(map(str, condition[1]))}" if condition else "")
 
 
 def _flat(settings: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ def confusion_figure(matrix: Tensor, classes: Sequence[str], title: str = "Confu
     axis.set(xlabel="predicted class", ylabel="true class")
     axis.set_title("\n".join(map(printable, title.split("\n"))), parse_math=False)
     if len(classes) <= MAX_NAMED:
+        classes = [printable(name) for name in classes]  # a name on a disk may be no text
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
         axis.set_xticks(range(len(classes)), classes, parse_math=False, **turned)
         axis.set_yticks(range(len(classes)), classes, parse_math=False)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convmixer.console import is_plain
+from convmixer.console import is_plain, one_line
 from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
+from convmixer.files.untrusted import as_utf8, read_bytes
 from convmixer.model.interchange import Weights, from_layout, recognise, sizes_of
 from convmixer.model.variants import SIZES, conv_mixer
 from convmixer.trained.export import metadata_of
@@ -126,9 +127,9 @@ def _class_names(text: str) -> list[str]:
     """Names as `a,b,c`, or a text file of a line each, as any editor leaves it: byte order mark, last line."""
     path = Path(text)
     try:
-        names = path.read_text(encoding="utf-8-sig").rstrip().split("\n") if path.is_file() else text.split(",")
-    except (OSError, ValueError) as error:
-        raise UserError(f"--classes {text}: can't be read: {' '.join(str(error).split())}") from None
+        names = as_utf8(read_bytes(path)).decode().rstrip().split("\n") if path.is_file() else text.split(",")
+    except ValueError as error:
+        raise UserError(f"--classes {text}: can't be read: {one_line(error)}") from None
     names = [unicodedata.normalize("NFC", name).strip() for name in names]
     if not all(names):
         raise UserError(f"--classes {text[:60]!a}: a name is empty, expected a,b,c or a text file of a line each")

@@ -59,7 +59,7 @@ model.eval()""",
     "authors": """{read}
 # ConvMixer of the authors' convmixer.py (locuslab/convmixer); its activation must be {activation}
 model = ConvMixer({d_model}, {n_layers}, kernel_size={kernel_size}, patch_size={patch_size}, n_classes={n_classes})
-model.load_state_dict(weights)
+{channels}model.load_state_dict(weights)
 model.eval()""",
     "labml": """{read}
 from labml_nn.conv_mixer import ClassificationHead, ConvMixer, ConvMixerLayer, PatchEmbeddings
@@ -140,7 +140,7 @@ def _card(trained: Trained, output: Path, format_name: str, folded: bool) -> str
         n_classes=len(trained.classes),
         mean=_numbers(trained.mean),
         std=_numbers(trained.std),
-        use=USE[format_name].format(file=output.name, read=_reading(output), **numbers),
+        use=USE[format_name].format(file=output.name, read=_reading(output), channels=_first(numbers), **numbers),
         measure=_how_to_measure(trained, output) if format_name == "safetensors" else "",
         mark=MARK,
     )
@@ -199,10 +199,18 @@ def _how_to_measure(trained: Trained, output: Path) -> str:
     return f"\nMeasure the accuracy again: `python experiment.py evaluate {output.name} {arguments}`\n"
 
 
+def _first(numbers: Mapping[str, Any]) -> str:
+    """The line that makes the authors' first layer, which is for 3 channels, one for others."""
+    if numbers["in_channels"] == 3:
+        return ""
+    sizes = "{in_channels}, {d_model}, {patch_size}, {patch_size}".format(**numbers)
+    return f"model[0] = torch.nn.Conv2d({sizes})  # in place of theirs, which is for 3 channels\n"
+
+
 def _reading(output: Path) -> str:
     if output.suffix in PICKLES:
         return f'import torch\n\nweights = torch.load("{output.name}", weights_only=True)'
-    return f'from safetensors.torch import load_file\n\nweights = load_file("{output.name}")'
+    return f'import torch\nfrom safetensors.torch import load_file\n\nweights = load_file("{output.name}")'
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -16,10 +16,13 @@ from convmixer.console import Console, counted, printable
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import written_whole
+from convmixer.files.untrusted import as_utf8
 from convmixer.trained.classifier import Classifier
 from convmixer.trained.network import Trained
 from convmixer.trained.prediction_formats import FORMATS
 from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_images, predict
+
+TEXT = bytes([*b"\t\n\r", *range(32, 127), *range(128, 256)])  # all but control characters
 
 CHANGEABLE = ("device", "precision", "valid_batch_size")
 
@@ -85,16 +88,29 @@ def _from_stdin(data: bytes) -> list[str | bytes]:
         raise UserError(f"standard input: more than {MAX_BYTES // 2**20} MiB")
     if not data.strip():
         raise UserError("standard input is empty: expected an image, or paths of images, one on each line")
+    if _is_image(data):
+        return [data]
     try:
-        open_image(data).close()
-        return [data]
-    except UnidentifiedImageError:
-        pass
-    except Exception:  # it is a broken image, which is reported when it is decoded
-        return [data]
-    if b"\0" in data:
+        names = as_utf8(data)
+    except ValueError:
+        names = data
+    if b"\0" in names:
         raise UserError("standard input is neither an image nor a list of paths, one on each line")
-    return [line for line in os.fsdecode(data).splitlines() if line]
+    lines = (line.removesuffix(b"\r") for line in names.split(b"\n"))
+    return [os.fsdecode(line) for line in lines if line]
+
+
+def _is_image(data: bytes) -> bool:
+    """Tell it from a list of paths, whose first may begin as an image does: `BMW/0.jpg`, `P1 0.jpg`."""
+    is_text = not data.translate(None, TEXT)
+    try:
+        with open_image(data) as image:
+            kind = image.format
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # an image, though a broken one: said where it is decoded
+        return not is_text
+    return not is_text or kind == "PPM"  # the one format that can be all text
 
 
 @contextmanager

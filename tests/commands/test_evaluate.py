@@ -1,6 +1,7 @@
 """`evaluate`: every figure of a run or weights file, on its own test images or on others."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -194,3 +195,32 @@ def test_the_shipped_weights_on_real_images(cifar10_files, call, here) -> None:
     assert found["top_5"]["accuracy"] == pytest.approx(0.9919, abs=0.001)
     assert found["calibration"]["error"] == pytest.approx(0.0498, abs=0.002)
     assert found["classes"]["cat"]["taken_for"]["class"] == "dog"
+
+
+ODD = {":smile:": "red", "[bold]": "green", os.fsdecode(b"caf\xe9"): "blue"}
+
+
+@pytest.fixture(scope="module")
+def oddly_named(tiny, tiny_run_overrides, tmp_path_factory) -> Path:
+    """A folder with a run on classes that Rich, and text, take for something else."""
+    folder = tmp_path_factory.mktemp("odd")
+    for split in ("train", "test"):
+        for odd, plain in ODD.items():
+            copytree(tiny / split / plain, folder / "tree" / split / odd)
+    overrides = [*tiny_run_overrides[:1], f"data.path={folder / 'tree'}", *tiny_run_overrides[2:-1], "epochs=1"]
+    subprocess.run([sys.executable, EXPERIMENT, *overrides], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def test_names_of_classes_are_shown_as_they_are(oddly_named, monkeypatch, call) -> None:
+    monkeypatch.chdir(oddly_named)
+    monkeypatch.setattr(sys, "argv", [str(EXPERIMENT)])
+    shown = call("evaluate", "last").out
+    assert all(re.search(rf"^{re.escape(name)} ", shown, re.M) for name in (":smile:", "[bold]", r"caf\udce9"))
+    assert call("evaluate", "last", "--data", oddly_named / "tree").out.splitlines()[0] == shown.splitlines()[0]
+    call("export", "last", "--output", "odd.safetensors")
+    call("export", "last", "--output", "odd.pt2", "--format", "pt2")
+    assert json.loads(call("evaluate", "odd.safetensors", "--json", "-", "--data", oddly_named / "tree").out)["top_1"]
+    image = next((oddly_named / "tree/test").glob("*/*.png"))
+    assert call("predict", "odd.safetensors", image, "--format", "table").out.isprintable() is False  # its line's end
+    assert json.loads(call("predict", "odd.safetensors", image, "--format", "jsonl").out)["class"] in ODD

@@ -54,6 +54,28 @@ def test_the_peer_loads_its_layout(here, call, layout, ending):
     assert_gives_the_same(use_as_the_card_says(card, **own)["model"])
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_networks_of_one_channel_too(here, call, layout):
+    """The authors' code has 3 channels written into it."""
+    from peers import as_if_trained, timm_conv_mixer
+
+    sizes = {"kernel_size": 5, "patch_size": 2, "n_classes": 3, "activation": "GELU"}
+    torch.save(as_if_trained(timm_conv_mixer(8, 2, in_channels=1, **sizes)).state_dict(), "theirs.pth")
+    facts = ("--classes", "a,b,c", "--image-size", 8, "--mean", "0.5", "--std", "1")
+    call("import", "theirs.pth", "--output", "ours.safetensors", *facts)
+    for ending, card in ((".safetensors", "mine.md"), (".pt", "mine.pt.md")):
+        call("export", "ours.safetensors", "--output", f"mine{ending}", "--format", layout)
+
+        def their_function(d_model: int, n_layers: int, kernel_size: int, patch_size: int, n_classes: int) -> nn.Module:
+            return PEERS["authors"](d_model, n_layers, kernel_size, patch_size, n_classes, 3, "GELU")
+
+        own = {"ConvMixer": their_function} if layout == "authors" else {}
+        model = use_as_the_card_says(here / card, **own)["model"]
+        batch = torch.randn(2, 1, 8, 8)
+        with torch.no_grad():
+            torch.testing.assert_close(load("ours.safetensors").model(batch), model(batch), rtol=1e-4, atol=1e-4)
+
+
 def test_timm_makes_its_own_model_from_it(here, call):
     """A network of a size that timm has a name for, by its usual entry point."""
     import timm

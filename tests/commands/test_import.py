@@ -127,6 +127,15 @@ def test_lists_of_classes_as_editors_leave_them(cases, here, call, name):
     assert load("four.safetensors").classes == ("a\u00a0x" if name == "nbsp.txt" else "a", "b", "c", "d")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_lists_of_classes_of_windows(cases, here, call, refusal, encoding):
+    Path("names.txt").write_bytes("a\r\né\r\nc\r\nd\r\n\r\n".encode(encoding))
+    call("import", cases / "classes" / "four.pth", "--classes", "names.txt", *FOUR)
+    assert load("four.safetensors").classes == ("a", "é", "c", "d")
+    Path("names.txt").write_bytes("é\n".encode("latin-1") * 4)
+    assert "can't be read" in refusal(["import", str(cases / "classes" / "four.pth"), "--classes", "names.txt", *FOUR])
+
+
 def test_a_name_that_two_classes_have_is_refused(cases, here, refusal):
     shutil.copy(cases / "classes" / "classes.txt", here)
     said = refusal(["import", str(cases / "classes" / "four.pth"), "--classes", "classes.txt", *FOUR])

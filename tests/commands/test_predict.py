@@ -171,6 +171,30 @@ def test_standard_input_may_be_a_list_of_paths(photos, rows, stdin) -> None:
     assert [first, last] == rows(photos / "0.png", photos / "2.webp")
 
 
+@pytest.mark.parametrize(
+    "name", ["BMW/0.png", "P1 0.png", "GIF89a.png", "II*.png", "\u2028.png", "caf\udce9.png", "RIFF.png"]
+)
+def test_paths_that_begin_as_images_do(photos, here, rows, stdin, name: str) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_bytes((photos / "0.png").read_bytes())
+    for end in (b"\n", b"\r\n"):
+        stdin(os.fsencode(name) + end + os.fsencode(photos / "0.png") + end)
+        assert [row["file"] for row in rows("-")] == [name, str(photos / "0.png")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_lists_with_a_byte_order_mark(photos, here, rows, stdin, encoding: str) -> None:
+    Path("é.png").write_bytes((photos / "0.png").read_bytes())
+    stdin("é.png\n".encode(encoding))
+    assert [row["file"] for row in rows("-")] == ["é.png"]
+
+
+def test_an_image_that_is_all_text(rows, stdin) -> None:
+    stdin(b"P3\n2 1\n255\n255 0 0  0 255 0\n")
+    (row,) = rows("-")
+    assert row["file"] == "-" and "error" not in row
+
+
 def test_a_broken_image_on_standard_input(photos, rows, stdin) -> None:
     stdin((photos / "0.png").read_bytes()[:100])
     (row,) = rows("-", status=1)

@@ -16,6 +16,7 @@ from convmixer.configs.recipes import RECIPES
 from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
 from convmixer.console import as_argument
+from convmixer.errors import UserError
 from convmixer.model.layers import ConvMixerLayer
 from convmixer.model.variants import SIZES
 
@@ -45,6 +46,8 @@ GIVEN = [
     ("model_size=none", None),
     ("comment=learning_rate=0.1, at last", "learning_rate=0.1, at last"),
     ("data.path=a b/ü.zip", "a b/ü.zip"),
+    ("data.path=a\u00a0b\u202fc/d ", "a\u00a0b\u202fc/d "),
+    ("data.path=\u0645\u06cc\u200c\u062e\u0648", "\u0645\u06cc\u200c\u062e\u0648"),  # Persian, with a joiner
 ]
 
 
@@ -80,6 +83,57 @@ def test_yaml_may_be_nested_or_dotted(tmp_path: Path) -> None:
         "data.validation": 0,
         "augment.ops": ["flip"],
     }
+
+
+@pytest.mark.parametrize(
+    ("yaml_text", "argument"),
+    [
+        ("epochs: 010", "epochs=010"),
+        ("epochs: 1_0", "epochs=1_0"),
+        ("name: 2024-01-01", "name=2024-01-01"),
+        ("name: 010", "name=010"),
+        ("name: on", "name=on"),
+        ("comment: 1:30", "comment=1:30"),
+        ("comment: '5'", "comment=5"),
+        ("compile: on", "compile=on"),
+        ("optimizer.learning_rate: 1e-3", "optimizer.learning_rate=1e-3"),
+        ("optimizer.betas: [0.8, .99]", "optimizer.betas=[0.8,.99]"),
+        ("steps: ~", "steps=none"),
+        ("steps:", "steps=none"),
+    ],
+)
+def test_yaml_means_what_the_command_line_means(yaml_text: str, argument: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(yaml_text)
+    assert check(read_config_file(tmp_path / "a.yaml"), KEYS, "") == check(split_assignments([argument]), KEYS, "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_yaml_of_any_editor(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes("epochs: 3\r\nname: é\r\n".encode(encoding))
+    assert check(read_config_file(tmp_path / "a.yaml"), KEYS, "") == {"epochs": 3, "name": "é"}
+
+
+def test_yaml_files_that_yaml_reads_otherwise(cases: Path) -> None:
+    assert check(read_config_file(cases / "yaml" / "octal.yaml"), KEYS, "") == {"epochs": 10}
+    assert check(read_config_file(cases / "yaml" / "date-name.yaml"), KEYS, "") == {"name": "2024-01-01"}
+    with pytest.raises(UserError, match="minutes=1:30 is wrong, expected a number"):
+        check(read_config_file(cases / "yaml" / "sexagesimal.yaml"), KEYS, "--config")
+
+
+def test_yaml_may_merge_mappings(tmp_path: Path) -> None:
+    text = "optimizer: &usual {learning_rate: 0.1, eps: 1e-3}\noptimizer.weight_decay: 0\n"
+    (tmp_path / "a.yaml").write_text(f"{text}augment:\n  <<: {{ops: [flip], translate: 3}}\n  translate: 2\n")
+    read = check(read_config_file(tmp_path / "a.yaml"), KEYS, "")
+    assert read["augment.ops"] == ["flip"] and read["augment.translate"] == 2
+    (tmp_path / "a.yaml").write_text("a: &a {epochs: 3}\n<<: *a\nepochs: 4\nepochs: 5")
+    with pytest.raises(UserError, match="epochs is given twice"):
+        read_config_file(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0", "a\x1b[1m", "a\nb", "a\u202eb"])
+def test_text_that_a_terminal_would_obey_or_that_is_none(text: str) -> None:
+    with pytest.raises(UserError, match="expected text"):
+        check({"data.path": text}, KEYS, "")
 
 
 def test_later_wins_defaults_recipe_given() -> None:

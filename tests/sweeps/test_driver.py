@@ -155,7 +155,9 @@ def test_time_is_up_and_the_same_sweep_goes_on(monkeypatch, here) -> None:
 
 def test_what_a_study_was_begun_with_stays() -> None:
     swept(trials=1)
-    with pytest.raises(UserError, match=r"sweep standin was begun with x .*; give this one another --name"):
+    with pytest.raises(
+        UserError, match=r"begun with x from 0.0 to 1.0, not from 0.0 to 0.5; give this one another --name"
+    ):
         swept(trials=1, space={"x": "uniform(0,0.5)"})
     with pytest.raises(UserError, match="begun with seeds"):
         swept(trials=1, seeds=2)
