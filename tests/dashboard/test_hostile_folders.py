@@ -45,12 +45,12 @@ def line(at: str) -> str:
 
 @pytest.mark.parametrize("at", ["NaN", "1e999", "-1e999", "1e300", "[]", '"soon"', "-5", "9" * 400])
 def test_a_time_that_is_none(dashboard: Dashboard, bad: Callable[[str], Path], at: str) -> None:
-    folder = bad("d1")
+    folder = bad("bad1")
     (folder / "log.jsonl").write_text(line(at))
-    wait_until(lambda: "d1" in dashboard.list(), seconds=30)
+    wait_until(lambda: "bad1" in dashboard.list(), seconds=30)
     assert dashboard.run in dashboard.list()
-    assert dashboard.ask("GET", "/api/v1/run/status/d1").status == 200
-    assert dashboard.metrics("d1")["loss.train"]
+    assert dashboard.ask("GET", "/api/v1/run/status/bad1").status == 200
+    assert dashboard.metrics("bad1")["loss.train"]
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_time_that_is_none(dashboard: Dashboard, bad: Callable[[str], Path], a
     ],
 )
 def test_edits_that_no_page_can_be_sent(dashboard: Dashboard, bad: Callable[[str], Path], edits: str) -> None:
-    folder = bad("d2")
+    folder = bad("bad2")
     (folder / EDITS).write_text(edits)
-    wait_until(lambda: "d2" in dashboard.list(), seconds=30)
-    assert dashboard.list()["d2"]["name"] == "tiny-small"
-    for path in ("run/d2", "custom_metrics/d2", "metrics/preferences/d2", "cpu/preferences/d2"):
+    wait_until(lambda: "bad2" in dashboard.list(), seconds=30)
+    assert dashboard.list()["bad2"]["name"] == "tiny-small"
+    for path in ("run/bad2", "custom_metrics/bad2", "metrics/preferences/bad2", "cpu/preferences/bad2"):
         assert dashboard.ask("GET", f"/api/v1/{path}").status == 200
 
 
@@ -95,16 +95,16 @@ def test_a_post_of_what_json_or_utf8_cannot_hold_is_refused(dashboard: Dashboard
 
 
 def test_huge_files_keep_nobody_waiting(dashboard: Dashboard, bad: Callable[[str], Path]) -> None:
-    folder = bad("d3")
+    folder = bad("bad3")
     for name in ("log.jsonl", EDITS, "console.log", "run_log.jsonl", "hardware.jsonl", "summary.json"):
         with open(folder / name, "ab") as file:
             file.truncate(HUGE)
-    wait_until(lambda: "d3" in dashboard.list(), seconds=30)
+    wait_until(lambda: "bad3" in dashboard.list(), seconds=30)
     began = time.monotonic()
-    assert dashboard.list()["d3"]["name"] == "tiny-small"
+    assert dashboard.list()["bad3"]["name"] == "tiny-small"
     assert time.monotonic() - began < 2
-    dashboard.metrics("d3")
-    pages = dashboard.api("POST", "logs/stdout/d3", {"page": -2})["pages"]
+    dashboard.metrics("bad3")
+    pages = dashboard.api("POST", "logs/stdout/bad3", {"page": -2})["pages"]
     assert f"{HUGE - 2**20:,} bytes before this" in pages["0"]
     memory = Path(f"/proc/{dashboard.process.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
     assert int(memory) < 600_000  # KiB

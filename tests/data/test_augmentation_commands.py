@@ -24,7 +24,7 @@ WRONG = [
     ("augment.randaugment_magnitude=5", "augment.ops does not name randaugment"),
     ("augment.ops=[flip] augment.translate=2", "augment.ops does not name translate"),
     ("augment.mixup=0.2", "augment.ops does not name mixup"),
-    ("augment.ops=[cutmix] augment.cutmix_share=0.3", "names cutmix alone"),
+    ("augment.ops=[cutmix] augment.cutmix_share=0.3", "names only cutmix"),
     ("augment.ops=[mixup,flip]", "augment.ops: mixup must be last"),
     ("augment.ops=[mixup] augment.mixup=0", "above 0"),
     ("augment.ops=[mixup,mixup]", "names mixup twice"),

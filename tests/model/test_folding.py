@@ -59,5 +59,5 @@ def test_what_an_own_layer_computes_is_not_guessed():
 
     model = conv_mixer(8, 2, 5, 2)
     model.conv_mixer_layers[1] = Own(8, 5)
-    with pytest.raises(UserError, match="parts of its own"):
+    with pytest.raises(UserError, match="this network has other parts"):
         fold(model)

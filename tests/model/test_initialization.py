@@ -100,5 +100,5 @@ def test_the_same_seed_gives_the_same_start_and_torchs_generator_is_left_alone(n
 
 
 def test_a_model_without_the_part_is_refused() -> None:
-    with pytest.raises(UserError, match=r"needs a patch_emb\.conv, which Linear has not"):
+    with pytest.raises(UserError, match=r"needs a patch_emb\.conv, which Linear lacks"):
         apply_starts(torch.nn.Linear(2, 2), ["whitening"], smooth_images(), 0)

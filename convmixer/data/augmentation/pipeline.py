@@ -44,7 +44,7 @@ ALL_NAMES: Mapping[str, Any] = ChainMap(dict.fromkeys(MIXING), OPERATIONS)  # of
 
 class _Keys(dict[str, Any]):
     def __missing__(self, name: str) -> Any:
-        raise UserError(f"augment.{name} is not known: give it")
+        raise UserError(f"augment.{name} is missing: give its value")
 
 
 def _levels(channels: tuple[float, ...]) -> tuple[float, ...]:

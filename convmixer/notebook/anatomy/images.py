@@ -62,7 +62,9 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
         return shapes()
     if kind in ("cifar10", "cifar100"):
         return cifar(kind, path or data_folder, may_download=path is None)
-    raise UserError(f"{trained.name} was trained on {kind}, a data set of a script: give its Configs as configs_class")
+    raise UserError(
+        f"{trained.name} was trained on {kind}, a data set that another script defines: give its Configs as configs_class"
+    )
 
 
 def one_of_each_class(split: Split, n: int) -> Tensor:
