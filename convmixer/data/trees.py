@@ -5,14 +5,13 @@ A tree may come from anywhere. Nothing is unpacked to disk and nothing outside o
 
 import os
 import stat
-import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from convmixer.console import printable
+from convmixer.console import composed, printable
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
@@ -64,11 +63,6 @@ def in_words(passed_over: Counter[str]) -> str:
     return (
         f"{passed_over.total():,} {'file' if passed_over.total() == 1 else 'files'}, no images by their names: {kinds}"
     )
-
-
-def composed(name: str) -> str:
-    """A name with accents as one character each: a Mac's have them apart, and look and sort the same."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _nested(where: object) -> UserError:
