@@ -72,7 +72,8 @@ def _train_apart(words: Sequence[str], seeds: Sequence[int], quiet: bool) -> lis
                 failures.append(f"seed={seed} {_ending(status)}")
     if failures:
         raise TrainingFault(
-            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; the same command goes on with them"
+            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; "
+            "the same command goes on with the series"
         )
     return [find_run(identity, logs_folder()).summary["accuracy.test"] for identity in uuids.values()]
 

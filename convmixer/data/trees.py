@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from convmixer.console import composed, printable
+from convmixer.console import composed, counted, printable
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
@@ -58,11 +58,9 @@ def is_image(name: str, passed_over: Counter[str]) -> bool:
 
 
 def in_words(passed_over: Counter[str]) -> str:
-    """The files that were passed over: `12 files, no images by their names: 10 .heic, 2 .txt`."""
-    kinds = ", ".join(f"{n:,} {printable(ending)}" for ending, n in passed_over.most_common(5))
-    return (
-        f"{passed_over.total():,} {'file' if passed_over.total() == 1 else 'files'}, no images by their names: {kinds}"
-    )
+    """The files that were passed over: `12 files without the ending of an image (.heic: 10, .txt: 2)`."""
+    kinds = ", ".join(f"{printable(ending)}: {n:,}" for ending, n in passed_over.most_common(5))
+    return f"{counted(passed_over.total(), 'file')} without the ending of an image ({kinds})"
 
 
 def _nested(where: object) -> UserError:

@@ -48,7 +48,7 @@ def test_a_reader_that_leaves_in_mid_run_ends_it_saved(streams: str, command, ti
     words = [w for w in tiny_run_overrides if not w.startswith("epochs")] + ["epochs=60"]
     ended = shell(tmp_path, words, f"{streams}| head -n 2")
     stopped = run("last", tmp_path / "logs")
-    line = f"interrupted: stopped; go on from the last checkpoint with: python experiment.py resume {stopped.uuid}\n"
+    line = f"interrupted: resume from the last checkpoint with: python experiment.py resume {stopped.uuid}\n"
     assert ended.stderr == ("" if streams else line) + "status 141\n"
     assert stopped.status == "interrupted" and stopped.checkpoint("last").exists()
     command("resume", "last", "--quiet")

@@ -303,7 +303,7 @@ def test_check_overfits_one_batch_or_says_why_not(command, tiny_run_overrides) -
         *(f"optimizer.{name}=1e-9" for name in ("learning_rate", "muon_learning_rate")),
         status=1,
     )
-    assert "it does not fall" in ended.stderr
+    assert "the loss does not fall" in ended.stderr
 
 
 def test_without_validation_best_is_last(command, tiny_run_overrides, tmp_path) -> None:

@@ -110,7 +110,7 @@ def test_every_ending_of_the_formats_that_are_read_is_an_image():
 def test_files_that_are_no_images_are_counted_aloud(tree, load, tmp_path, caplog):
     for name in ("a.heic", "b.HEIC", "notes", "Thumbs.db", ".hidden"):
         (tree / "train/cat" / name).write_bytes(b"x")
-    said = "passed over 3 files, no images by their names: 2 .heic, 1 no ending"
+    said = "passed over 3 files without the ending of an image (.heic: 2, no ending: 1)"
     load(tree)
     assert f"{tree}: {said}" in caplog.text
     load(zipped(tree, tmp_path / "pets.zip"))  # which leaves out `notes`

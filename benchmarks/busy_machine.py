@@ -1,0 +1,74 @@
+"""Training beside a process that keeps one core busy, and alone: threads that sleep where they wait, and that spin.
+
+    python -m benchmarks.busy_machine --rounds 3 --csv results/busy-machine.csv
+
+Each row is a training of its own, on `shapes`; the settings take turns. Images/s are those after the first update.
+`spin` is what OMP_DYNAMIC=false leaves, OpenMP's own default; `sleep` is ours (convmixer/training/openmp.py).
+"""
+
+import argparse
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+EXPERIMENT = Path(__file__).resolve().parents[1] / "experiment.py"
+COMMON = ["data.dataset=shapes", "data.validation=0", "recipe=small"]
+MODELS = {
+    "16/2": ["d_model=16", "n_layers=2", "steps=200"],
+    "small": ["steps=40"],
+    "256/8 k5 p2": ["d_model=256", "kernel_size=5", "patch_size=2", "train_batch_size=64", "steps=12"],
+}
+WAITING = {"sleep": {}, "spin": {"OMP_DYNAMIC": "false"}}
+BUSY = "while True: pass"
+
+
+def images_per_second(overrides: list[str], environment: dict[str, str]) -> float:
+    """Train once in a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(EXPERIMENT), *COMMON, *overrides, "--quiet"]
+        subprocess.run(command, cwd=folder, env=clean | environment, check=True)
+        (file,) = Path(folder).glob("logs/*/*/summary.json")
+        summary = json.loads(file.read_text())
+    batch = summary["images"] / summary["steps"]
+    return (summary["images"] - batch) / (summary["seconds"] - summary["warm_up_seconds"])
+
+
+def main() -> None:
+    """Print the table, and write its rows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--csv", type=Path)
+    arguments = parser.parse_args()
+    rates: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for _ in range(arguments.rounds):
+        for neighbour in ("none", "one busy core"):
+            busy = subprocess.Popen([sys.executable, "-c", BUSY]) if neighbour != "none" else None
+            try:
+                for model, overrides in MODELS.items():
+                    for waiting, environment in WAITING.items():
+                        rates[model, neighbour, waiting].append(images_per_second(overrides, environment))
+            finally:
+                if busy:
+                    busy.kill()
+    rows = [
+        [model, neighbour, waiting, f"{statistics.median(found):.0f}", f"{min(found):.0f}", f"{max(found):.0f}"]
+        for (model, neighbour, waiting), found in rates.items()
+    ]
+    for row in rows:
+        print(f"{row[0]:14}{row[1]:16}{row[2]:8}{row[3]:>8} images/s ({row[4]}..{row[5]})")
+    if arguments.csv:
+        with arguments.csv.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["model", "neighbour", "waiting", "images_per_second", "min", "max"])
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()
