@@ -76,6 +76,11 @@ def _is_open(number: int) -> bool:
     return True
 
 
+def composed(name: str) -> str:
+    """Write a name with its accents as one character each: a Mac's names have them apart, and look the same."""
+    return unicodedata.normalize("NFC", name)
+
+
 def is_plain(text: str) -> bool:
     """Return True if text has only printable characters and spaces of any kind: nothing that a terminal would obey."""
     return text.isprintable() or all(map(_is_plain, text))

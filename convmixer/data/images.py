@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from convmixer.console import composed
 from convmixer.data import cache
 from convmixer.data.image_files import READER, Size, check_channels, read_image, ready_for_threads, what_is_wrong
 from convmixer.data.splits import Dataset, Split
-from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, composed, in_words, is_tree, open_tree
+from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, in_words, is_tree, open_tree
 from convmixer.errors import UserError
 
 CHUNK = 256  # images per task, at most: threads hand over seldom enough for it not to cost

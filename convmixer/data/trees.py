@@ -5,14 +5,13 @@ A tree may come from anywhere. Nothing is unpacked to disk and nothing outside o
 
 import os
 import stat
-import unicodedata
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from convmixer.console import counted, printable
+from convmixer.console import composed, counted, printable
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
@@ -62,11 +61,6 @@ def in_words(passed_over: Counter[str]) -> str:
     """The files that were passed over: `12 files without the ending of an image (.heic: 10, .txt: 2)`."""
     kinds = ", ".join(f"{printable(ending)}: {n:,}" for ending, n in passed_over.most_common(5))
     return f"{counted(passed_over.total(), 'file')} without the ending of an image ({kinds})"
-
-
-def composed(name: str) -> str:
-    """A name with accents as one character each: a Mac's have them apart, and look and sort the same."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _nested(where: object) -> UserError:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from convmixer.console import composed
 from convmixer.errors import UserError
 from convmixer.experiment.experiment import Experiment
 from convmixer.tracking.recorder import sound_bytes
@@ -73,10 +74,16 @@ def check_unended(run: Run) -> None:
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:
-    differing = [key for key in then if now[key] != then[key]]
+    now = now | {"classes": _composed(now["classes"])}  # older versions recorded names as they are on a Mac's disk
+    differing = [key for key in then if now[key] != (_composed(then[key]) if key == "classes" else then[key])]
     if differing:
         key = differing[0]
         raise UserError(f"data: this run was trained on other images: {key} was {then[key]}, now {now[key]}")
+
+
+def _composed(names: Any) -> Any:
+    is_right = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return [composed(name) for name in names] if is_right else names
 
 
 def _check_same_batch(now: int, then: int | None) -> None:

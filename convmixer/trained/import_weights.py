@@ -1,11 +1,10 @@
 """Imports the weights of other ConvMixers, from timm, the authors' code or labml_nn, to a .safetensors file."""
 
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from convmixer.console import is_plain, one_line
+from convmixer.console import composed, is_plain, one_line
 from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.files.untrusted import as_utf8, read_bytes
@@ -130,7 +129,7 @@ def _class_names(text: str) -> list[str]:
         names = as_utf8(read_bytes(path)).decode().rstrip().split("\n") if path.is_file() else text.split(",")
     except ValueError as error:
         raise UserError(f"--classes {text}: can't be read: {one_line(error)}") from None
-    names = [unicodedata.normalize("NFC", name).strip() for name in names]
+    names = [composed(name).strip() for name in names]
     if not all(names):
         raise UserError(f"--classes {text[:60]!a}: a name is empty, expected a,b,c or a text file of a line each")
     odd = next((name for name in names if not is_plain(name)), None)

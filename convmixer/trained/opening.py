@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from convmixer.console import one_line
+from convmixer.console import composed, one_line
 from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
 from convmixer.files.untrusted import wrong_values
@@ -131,6 +131,7 @@ def _trained(
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     """Names by which each class is told from the others: one that several have gets its label."""
+    names = tuple(map(composed, names))  # as image trees have them; those of older versions are as on a Mac's disk
     times = Counter(names)
     return tuple(name if times[name] == 1 else f"{name} ({label})" for label, name in enumerate(names))
 

@@ -150,3 +150,10 @@ def test_classes_of_one_name_are_told_apart(tmp_path):
     metadata["data"]["classes"][:3] = ["crane", "toucan", "crane"]
     save_weights(tmp_path / "old.safetensors", weights, metadata)
     assert convmixer.load(tmp_path / "old.safetensors").classes[:3] == ("crane (0)", "toucan", "crane (2)")
+
+
+def test_classes_as_a_mac_writes_them_are_those_of_any_tree(tmp_path):
+    weights, metadata = load_weights(WEIGHTS)
+    metadata["data"]["classes"][0] = "cafe\u0301"
+    save_weights(tmp_path / "old.safetensors", weights, metadata)
+    assert convmixer.load(tmp_path / "old.safetensors").classes[0] == "caf\u00e9"
