@@ -155,6 +155,8 @@ def test_the_curve_grows_while_training_goes_on(
     dashboard = start_dashboard(tmp_path)
     training = start(*(o for o in tiny_run_overrides if not o.startswith("epochs=")), "epochs=4000")
     wait_for(lambda: dashboard.list(), training)
+    # The page asks for the computer when it is opened, and not again.
+    assert wait_until(lambda: any(tmp_path.glob("logs/*/*/hardware.jsonl")), seconds=60)
     page.goto(dashboard.url)
     page.locator("text=experiment is running").wait_for()
     page.locator("a.list-item").click()
