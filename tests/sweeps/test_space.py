@@ -175,7 +175,7 @@ WRONG = [
     ("seed=1 train_batch_size=int(1,1000000) --sampler grid", "more than 100000 points"),
     ("'activation=ReLU if d_model=16' d_model=8,16 --sampler cmaes", "it knows no conditions"),
     ("data.dataset=shapes d_model=8,16 --storage somewhere", "expected a URL, as postgresql://user@host/database"),
-    ("data.dataset=shapes d_model=8,16 --storage postgresql://a:b@127.0.0.1:1/c", "a:***@127.0.0.1:1/c: can't be used"),
+    ("data.dataset=shapes d_model=8,16 --storage postgresql://a:b@127.0.0.1:1/c", "://a@127.0.0.1:1/c: can't be used"),
     ("data.dataset=shapes d_model=8,16 --ray 127.0.0.1:1", "--ray 127.0.0.1:1: no Ray cluster there"),
     ("data.dataset=shapes d_model=8,16 --ray local", "expected auto or HOST:PORT"),
     ("show", "there are no sweeps"),

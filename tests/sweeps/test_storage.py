@@ -69,7 +69,7 @@ def test_that_a_password_is_in_the_list_of_processes_is_said(monkeypatch, caplog
     monkeypatch.setattr(storage, "open_database", lambda address: in_memory)  # PostgreSQL need not be there
     for url in ("postgresql://u@127.0.0.1:1/d", "postgresql://u:s3cret@127.0.0.1:1/d"):
         storage.reach(url)
-    (said,) = caplog.messages
+    (said,) = (message for message in caplog.messages if message.startswith("--storage"))
     assert "all users of this machine can see a password there" in said
 
 
@@ -166,6 +166,6 @@ def test_a_study_whose_folder_goes_away_ends_with_one_line(is_moved: bool, here:
 def test_a_report_that_cannot_be_written_is_one_line(here: Path) -> None:
     standin.drive({"trials": 1, "space": {"x": "0.1,0.2"}})
     (here / "logs/sweeps/standin/trials.csv").mkdir()
-    with pytest.raises(TrainingFault, match=r"trials.csv: can't be written: is no ordinary file"):
+    with pytest.raises(TrainingFault, match=r"trials.csv: can't be written: is not an ordinary file"):
         standin.drive({"trials": 1, "space": {"x": "0.1,0.2"}, "report": True})
     assert json.loads((here / "logs/sweeps/standin/study.json").read_text()) == {"storage": None}

@@ -152,7 +152,7 @@ MISBEHAVIOURS = {
     "errors": "answered invalid_token: get  [31manother",
     "redirect": "answered 302 Found",
     "drip": "no answer",
-    "endless": "no labml server",
+    "endless": "not that of a labml server",
 }
 EVERYDAY = "hang"
 

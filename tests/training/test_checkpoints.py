@@ -58,7 +58,7 @@ def test_a_format_of_the_future_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(checkpoints, "FORMAT", 99)
     checkpoints.save(tmp_path / "new.pt", {})
     monkeypatch.undo()
-    with pytest.raises(UserError, match="checkpoint format 99, this version reads 1"):
+    with pytest.raises(UserError, match="checkpoint has format 99, this version reads 1"):
         checkpoints.load(tmp_path / "new.pt")
 
 

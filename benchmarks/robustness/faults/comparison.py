@@ -9,8 +9,8 @@ from convmixer.tracking.run_folder import LOG, read_log
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 
-# What need not be the same, in checkpoints and summaries.
-VARYING = {"seconds", "warm_up_seconds", "images_per_second", "run", "ended", "git"}
+# What need not be the same, in checkpoints and summaries. The log's length follows from the times in it.
+VARYING = {"seconds", "warm_up_seconds", "images_per_second", "run", "ended", "git", "log_bytes"}
 FILES = ("run.yaml", "configs.yaml", "console.log", "curves.png")  # beside those that are compared
 
 

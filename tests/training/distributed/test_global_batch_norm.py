@@ -141,7 +141,7 @@ def test_sixteen_bits_keep_statistics_of_thirty_two() -> None:
 
 def test_one_value_of_a_channel_in_a_whole_batch_is_refused_as_batch_norm_does() -> None:
     shares = torch.randn(1, 4, 1, 1).split([1, 0])
-    with pytest.raises(ValueError, match="one value of a channel"):
+    with pytest.raises(ValueError, match="more than one value of each channel"):
         in_threads(2, lambda w: once(spread(norm_of(4), w), shares[w.rank], shares[w.rank]))
 
 
