@@ -63,7 +63,8 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
     if kind in ("cifar10", "cifar100"):
         return cifar(kind, path or data_folder, may_download=path is None)
     raise UserError(
-        f"{trained.name} was trained on {kind}, a data set that another script defines: give its Configs as configs_class"
+        f"{trained.name} was trained on {kind}, a data set that another script defines: "
+        "give its Configs as configs_class"
     )
 
 
