@@ -76,7 +76,7 @@ def static_files() -> dict[str, bytes]:
     """Every file that the page loads, by its path: nothing else is ever served.
 
     Raises:
-        UserError: a file is not in the cache and can't be had.
+        UserError: a file is not in the cache, and no source has it.
     """
     root = Path(str(files("labml_app"))) / "static"
     own = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}

@@ -1,7 +1,7 @@
 """Trains the runs of a sweep on the machines of a Ray cluster: an actor for each run.
 
 The driver holds the study and all run folders. A run is trained in a folder of its own on its node, and what it writes
-comes back as it is written, checkpoints included: a run whose node dies is gone on with on another (`--retry`).
+comes back as it is written, checkpoints included: a run whose node dies is resumed on another (`--retry`).
 """
 
 import math
@@ -28,7 +28,7 @@ class RayExecutor:
     """Runs on a Ray cluster, each with `cpus` and `gpus` of one node.
 
     Raises:
-        UserError: Ray or the cluster can't be had, a run fits on no node, or a node lacks code or data.
+        UserError: Ray or the cluster is not available, a run fits on no node, or a node lacks code or data.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
             until Triton's kernels were measured on one.
 
     Raises:
-        UserError: native is asked for, and can't be had.
+        UserError: native is asked for, and is not available.
     """
     path = _native_path(kernels, device, precision) if kernels != "torch" else Path("torch")
     is_native = path.name != "torch"
