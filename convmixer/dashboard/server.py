@@ -27,7 +27,7 @@ def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
     """Show the runs of `logs` until Ctrl-C.
 
     Raises:
-        UserError: labml-app or the page's scripts are not available, the port is taken, or another dashboard is at these
+        UserError: labml-app or the page's scripts are not available, the port is taken, or these runs have a dashboard.
             runs.
     """
     with _alone(logs), _bound(host, port) as sock:
