@@ -28,7 +28,6 @@ def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
 
     Raises:
         UserError: labml-app or the page's scripts are not available, the port is taken, or these runs have a dashboard.
-            runs.
     """
     with _alone(logs), _bound(host, port) as sock:
         static = _static_files()
