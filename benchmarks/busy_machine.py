@@ -1,9 +1,9 @@
-"""Training beside a process that keeps one core busy, and alone: threads that sleep where they wait, and that spin.
+"""Training beside a process that keeps one core busy, and alone: threads that spin briefly where they wait, or long.
 
     python -m benchmarks.busy_machine --rounds 3 --csv results/busy-machine.csv
 
 Each row is a training of its own, on `shapes`; the settings take turns. Images/s are those after the first update.
-`spin` is what OMP_DYNAMIC=false leaves, OpenMP's own default; `sleep` is ours (convmixer/training/openmp.py).
+`long` is what OMP_DYNAMIC=false leaves, OpenMP's own default; `brief` is ours (convmixer/training/openmp.py).
 """
 
 import argparse
@@ -24,7 +24,7 @@ MODELS = {
     "small": ["steps=40"],
     "256/8 k5 p2": ["d_model=256", "kernel_size=5", "patch_size=2", "train_batch_size=64", "steps=12"],
 }
-WAITING = {"sleep": {}, "spin": {"OMP_DYNAMIC": "false"}}
+WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"
 
 

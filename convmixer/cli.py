@@ -27,7 +27,7 @@ from convmixer.commands.train import train
 from convmixer.console import escape_unprintable, let_go_of_gone_output, open_closed_streams, printable
 from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
-from convmixer.training.openmp import wait_asleep
+from convmixer.training.openmp import spin_briefly
 
 COMMANDS = (train, resume, evaluate, predict, export, import_, configs, check, runs, dashboard, sweep)
 TOGETHER = {"train", "resume"}  # the commands that torchrun may start
@@ -130,7 +130,7 @@ def main(configs_class: type | None = None, arguments: list[str] | None = None) 
         configs_class: a subclass of `convmixer.configs.Configs` with your own parts; None: `Configs` itself.
         arguments: the words of the command line; None: `sys.argv[1:]`.
     """
-    wait_asleep()
+    spin_briefly()
     open_closed_streams()
     escape_unprintable()
     log = logging.getLogger("convmixer")
