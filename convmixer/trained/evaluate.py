@@ -26,9 +26,6 @@ from convmixer.training.metrics import METRICS, Metric
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# The keys that may differ from the training: where and how images are read, where and how the network computes.
-CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")
-
 
 def evaluate(
     trained: Trained,
@@ -47,7 +44,7 @@ def evaluate(
         tta: also measure with the logits of each image and its mirror image averaged (test-time augmentation).
         json_file: the file for the results; `-` prints them as JSON only.
         output: the folder for the pictures; None: no pictures.
-        values: values of the keys in `CHANGEABLE` that differ from the training.
+        values: values of `device`, `precision` and `valid_batch_size` that differ from the training.
 
     Raises:
         UserError: a file can't be written, or the device or precision is not available.

@@ -24,8 +24,6 @@ from convmixer.trained.predictions import MAX_BYTES, STDIN, Prediction, find_ima
 
 TEXT = bytes([*b"\t\n\r", *range(32, 127), *range(128, 256)])  # all but control characters
 
-CHANGEABLE = ("device", "precision", "valid_batch_size")
-
 log = logging.getLogger("convmixer")
 
 
@@ -44,7 +42,7 @@ def predict_files(
         form: table, csv or jsonl; None: from the ending of `output`, else a table on a terminal and CSV elsewhere.
         top: the number of classes shown for each image.
         output: the file to write; None: standard output.
-        values: values of the keys in `CHANGEABLE` that differ from the training.
+        values: values of `device`, `precision` and `valid_batch_size` that differ from the training.
 
     Raises:
         UserError: a file or folder does not exist, or the output can't be written.
