@@ -25,12 +25,12 @@ FEW_ROWS = 100  # then
 
 def measure(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
     """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %."""
-    n, is_hit = len(scores.labels), scores.predicted == scores.labels
-    found = calibration_of(scores.confidence, is_hit)
-    hits = {"top_1": is_hit} | ({"top_5": scores.in_top_5} if len(classes) > 5 else {})
+    n, is_correct = len(scores.labels), scores.predicted == scores.labels
+    found = calibration_of(scores.confidence, is_correct)
+    correct = {"top_1": is_correct} | ({"top_5": scores.in_top_5} if len(classes) > 5 else {})
     if len(scores.hit_with_mirror):
-        hits["top_1_with_mirror"] = scores.hit_with_mirror
-    return {name: _share(int(right.sum()), n) for name, right in hits.items()} | {
+        correct["top_1_with_mirror"] = scores.hit_with_mirror
+    return {name: _share(int(right.sum()), n) for name, right in correct.items()} | {
         "loss": scores.loss.mean().item(),
         "metrics": {name: values.mean().item() for name, values in scores.metrics.items()},
         "classes": _per_class(confusion_cells(scores.predicted, scores.labels, len(classes)), classes),
@@ -51,19 +51,19 @@ def _confusion(scores: Scores, n_classes: int) -> dict[str, Any]:
     return {"confusion": None, "confusion_cells": confusion_cells(scores.predicted, scores.labels, n_classes)}
 
 
-def _share(hits: int, n: int) -> dict[str, Any]:
-    return {"accuracy": hits / n, "interval": list(wilson_interval(hits, n))}
+def _share(correct: int, n: int) -> dict[str, Any]:
+    return {"accuracy": correct / n, "interval": list(wilson_interval(correct, n))}
 
 
 def _per_class(cells: Sequence[tuple[int, int, int]], classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Compute of each class with images: recall (`accuracy`), precision, and what it is most often taken for."""
-    images, predicted, hits = Counter[int](), Counter[int](), Counter[int]()
+    images, predicted, correct = Counter[int](), Counter[int](), Counter[int]()
     mistakes: dict[int, tuple[int, int]] = {}  # of each class, the class it is most often taken for, and how often
     for label, taken_for, n in cells:
         images[label] += n
         predicted[taken_for] += n
         if label == taken_for:
-            hits[label] = n
+            correct[label] = n
         elif n > mistakes.get(label, (0, 0))[1]:
             mistakes[label] = taken_for, n
     rows = {}
@@ -71,8 +71,8 @@ def _per_class(cells: Sequence[tuple[int, int, int]], classes: Sequence[str]) ->
         most, n = mistakes.get(label, (0, 0))
         rows[classes[label]] = {
             "images": images[label],
-            **_share(hits[label], images[label]),
-            "precision": hits[label] / predicted[label] if predicted[label] else None,
+            **_share(correct[label], images[label]),
+            "precision": correct[label] / predicted[label] if predicted[label] else None,
             "taken_for": {"class": classes[most], "images": n} if n else None,
         }
     return rows
