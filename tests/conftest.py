@@ -102,7 +102,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], str]:
         with pytest.raises(SystemExit) as end:
             main(arguments=arguments)
         errors = capsys.readouterr().err
-        assert end.value.code == 2
+        assert end.value.code == 2, errors
         assert errors.startswith("error: ") and errors.count("\n") == 1
         assert len(errors) < 600
         return errors

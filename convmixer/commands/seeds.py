@@ -35,7 +35,6 @@ def train_seeds(configs_class: type[Configs], given: Mapping[str, Any], quiet: b
     """
     first, count = given.get("seed", 0), given["seeds"]
     rest = {name: value for name, value in given.items() if name not in ("seed", "seeds")}
-    rest = {name: value for name, value in given.items() if name not in ("seed", "seeds")}
     seeds = range(first, first + count)
     if shares_process(given):
         accuracies = [_train_here(configs_class, rest | {"seed": seed}, quiet) for seed in seeds]

@@ -61,9 +61,9 @@ def test_stopped_while_the_second_run_starts_it_ends_at_once(
     start, tiny_run_overrides, tmp_path, number: signal.Signals
 ) -> None:
     process = start(*tiny_run_overrides, "seeds=2")
-    wait_for(lambda: any((tmp_path / "logs").glob("*/*/summary.json")), process)
-    first = the_run(process).pid
-    wait_for(lambda: psutil.Process(process.pid).children() and the_run(process).pid != first, process)
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 0, process)
+    first = the_run(process)
+    wait_for(lambda: set(psutil.Process(process.pid).children()) - {first}, process)
     begun = time.monotonic()
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -3,19 +3,12 @@
 In the package each would take one file and one line as well: the function, and the line that registers it.
 """
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from conftest import PROJECT
 from run_folders import only_run
-
-from convmixer.notebook.anatomy.augmentations import augmented
-from convmixer.notebook.anatomy.images import dataset_of
-from convmixer.trained import load
 
 SCRIPT = """
 import sys
@@ -82,6 +75,19 @@ def hello():
 if __name__ == "__main__":
     convmixer.main(MyConfigs)
 """
+FIGURES = """
+import mine
+from convmixer.notebook.anatomy.augmentations import augmented
+from convmixer.notebook.anatomy.images import dataset_of
+from convmixer.trained import load
+
+trained = load("last", mine.MyConfigs)
+dataset = dataset_of(trained, configs_class=mine.MyConfigs)
+assert dataset.classes == trained.classes == ("above", "below")
+keys = {name.removeprefix("augment."): value for name, value in trained.configs.items() if name.startswith("augment.")}
+images = dataset.test.images[:8]
+assert not (augmented(dataset, images, keys) * 255).round().byte().equal(images)
+"""
 PARTS = [
     *("schedule=linear", "optimizer.optimizer=RMSprop", "starts=[small_head]", "augment.ops=[flip,invert]"),
     *("metrics=[confidence,top_5]", "data.dataset=halves"),
@@ -96,23 +102,7 @@ def mine(tmp_path: Path) -> Path:
     return script
 
 
-@pytest.fixture
-def imported(mine: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a notebook imports it; what it adds is taken back afterwards."""
-    from convmixer.data.augmentation import OPERATIONS
-    from convmixer.model.initialization import STARTS
-    from convmixer.training.metrics import METRICS
-
-    for registry, name in ((OPERATIONS, "invert"), (STARTS, "small_head"), (METRICS, "confidence")):
-        monkeypatch.setitem(registry, name, None)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("mine", mine)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_training_evaluation_and_resuming_take_all_seven(command, mine, tmp_path) -> None:
+def test_training_evaluation_and_figures_take_all_seven(command, mine, tmp_path) -> None:
     said = command(*PARTS, *SIZES, script=mine).stdout
     run = only_run(tmp_path)
     assert "halves: 300 train, 100 valid, 50 test images" in said
@@ -125,6 +115,9 @@ def test_training_evaluation_and_resuming_take_all_seven(command, mine, tmp_path
     wrong = command("augment.ops=[inwert]", script=mine, status=2).stderr
     assert "did you mean invert?" in wrong or "invert" in wrong
     assert "invert" in command("configs", script=mine).stdout
+    figures = tmp_path / "figures.py"  # as in a notebook, which imports the script
+    figures.write_text(FIGURES)
+    command(script=figures)
 
 
 def test_without_the_script_its_parts_are_named(command) -> None:
@@ -136,14 +129,3 @@ def test_a_sweep_takes_them(command, mine) -> None:
     searched = ["schedule=linear,cosine", "--trials", "2", "--objective", "confidence.valid", "--direction", "maximize"]
     said = command("sweep", *PARTS[1:], *SIZES, *searched, script=mine).stdout
     assert "2 complete" in said or said.count("complete") >= 2
-
-
-def test_figures_take_them(command, mine, imported, here) -> None:
-    command(*PARTS, *SIZES, script=mine)
-    trained = load("last", imported.MyConfigs)
-    dataset = dataset_of(trained, configs_class=imported.MyConfigs)
-    assert dataset.classes == trained.classes == ("above", "below")
-    keys = {name.removeprefix("augment."): v for name, v in trained.configs.items() if name.startswith("augment.")}
-    images = dataset.test.images[:8]
-    shown = augmented(dataset, images, keys)
-    assert not (shown * 255).round().byte().equal(images)

@@ -93,8 +93,9 @@ def test_a_run_that_hangs_is_stopped_then_killed_and_has_failed(monkeypatch, her
 def test_a_run_that_hangs_does_not_keep_a_sweep_from_being_stopped(monkeypatch, here) -> None:
     for module in ("executors", "study"):
         monkeypatch.setattr(f"convmixer.sweeps.{module}.PATIENCE", 0.5)
+    of_other_tests = children(os.getpid())
     assert states(swept(trials=1, space={"fate": "hangs,ok"}, sampler="grid", seconds=2)) == ["running"]
-    assert children(os.getpid()) == []
+    assert set(children(os.getpid())) <= set(of_other_tests)
 
 
 def test_a_run_may_print_without_end(here) -> None:

@@ -1,7 +1,6 @@
 """Where studies are kept: odd names, secrets, damage, locks, folders and disks that go away."""
 
 import json
-import logging
 import os
 import shutil
 import sqlite3
@@ -64,7 +63,6 @@ def test_the_address_is_kept_without_them() -> None:
 
 
 def test_that_a_password_is_in_the_list_of_processes_is_said(monkeypatch, caplog) -> None:
-    monkeypatch.setattr(logging.getLogger("convmixer"), "propagate", True)
     in_memory = storage.open_database(read_address("sqlite://"))
     monkeypatch.setattr(storage, "open_database", lambda address: in_memory)  # PostgreSQL need not be there
     for url in ("postgresql://u@127.0.0.1:1/d", "postgresql://u:s3cret@127.0.0.1:1/d"):
@@ -103,7 +101,6 @@ def test_a_database_with_another_s_content_is_named_in_the_list(here: Path, call
 
 def test_a_locked_database_is_waited_for_and_that_is_said(here: Path, monkeypatch, caplog) -> None:
     monkeypatch.setenv("STANDIN_SECONDS", "1")
-    monkeypatch.setattr(logging.getLogger("convmixer"), "propagate", True)
     done = threading.Event()
 
     def lock() -> None:
