@@ -26,6 +26,7 @@ CHANGEABLE_ON_RESUME = (
     "checkpoint.minutes",
     "on_nan",
     "tracking.app_url",
+    "tracking.also",
 )
 
 
