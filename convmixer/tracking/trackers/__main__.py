@@ -7,6 +7,7 @@ standard output is a message for the user. All that the tracker's library prints
 """
 
 import os
+import re
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ EVERY = 2.0  # seconds between two looks at the log
 LONGEST_PAUSE = 60.0  # seconds between attempts while the tracker fails
 PATIENCE = 60.0  # seconds that a tracker may take for one attempt beside a training
 LONG_PATIENCE = 600.0  # the same for `runs send`
+MOST_PRINTED = 2**20  # bytes of what a library prints; after them its file begins anew
 
 
 class Messages:
@@ -32,14 +34,16 @@ class Messages:
     def __init__(self, log: Path) -> None:
         log.parent.mkdir(exist_ok=True)
         self._pipe = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="backslashreplace")
-        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o666)
         for stream in (1, 2):
             os.dup2(file, stream)
         os.close(file)
 
-    def say(self, text: str) -> None:
+    def say(self, text: object) -> None:
+        """Write a message on one line; an exception with its type. Names and passwords in addresses are left out."""
+        text = f"{type(text).__name__}: {text}" if isinstance(text, Exception) else text
         with suppress(OSError):  # the reader may have gone
-            print(one_line(text, 400), file=self._pipe, flush=True)
+            print(re.sub(r"//[^/@\s]*@", "//", one_line(text, 300)), file=self._pipe, flush=True)
 
 
 class Training:
@@ -59,7 +63,7 @@ class Training:
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when an attempt takes longer than `patience` seconds."""
+    """Ends the process when an attempt takes longer than `patience` seconds, and keeps what is printed short."""
 
     def __init__(self, messages: Messages, patience: float) -> None:
         super().__init__(daemon=True)
@@ -76,7 +80,9 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         while True:
-            time.sleep(min(1.0, self._patience / 4))
+            time.sleep(1.0)
+            if os.fstat(1).st_size > MOST_PRINTED:
+                os.ftruncate(1, 0)
             since = self._since
             if since is not None and time.monotonic() - since > self._patience:
                 self._messages.say(f"no answer within {self._patience:.0f} s")
@@ -104,8 +110,8 @@ def follow(run: TrackedRun, name: str, training: Training, messages: Messages) -
             failures += 1
             if not run.run.folder.exists():
                 return 0  # the run was removed
-            if failures == 1 or is_last:
-                messages.say(f"{type(error).__name__}: {error}")
+            if failures == 1:
+                messages.say(error)
         if is_last:
             return int(failures > 0)
         training.ended.wait(min(EVERY * 2**failures, LONGEST_PAUSE))
@@ -123,7 +129,7 @@ def send(run: TrackedRun, name: str, messages: Messages) -> int:
         messages.say(str(error))
         return 2
     except Exception as error:
-        messages.say(f"{type(error).__name__}: {error}")
+        messages.say(error)
         return 1
     return 0
 

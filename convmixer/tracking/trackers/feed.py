@@ -1,7 +1,6 @@
 """Sends one run to one tracker, from the run's folder."""
 
 import hashlib
-import re
 from importlib import import_module
 from types import TracebackType
 
@@ -50,8 +49,8 @@ class Feed:
 
     @property
     def place(self) -> str:
-        """Say where the tracker keeps the run, without a name and a password in an address."""
-        return re.sub(r"//[^/@]*@", "//", self._kind.place(self._run))
+        """Say where the tracker keeps the run."""
+        return self._kind.place(self._run)
 
     def open(self) -> Tracker:
         """Open the run in the tracker, unless it is open."""

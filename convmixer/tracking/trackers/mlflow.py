@@ -28,9 +28,9 @@ class MLflow:
 
     def __init__(self, run: TrackedRun) -> None:
         self._run = run
-        self._client = _client(run)
         project = environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        with FileLock(run.logs / ".mlflow.lock"):  # two runs that begin together make one experiment and one group
+        with FileLock(run.logs / ".mlflow.lock"):  # runs that begin together make one database, one group
+            self._client = _client(run)
             known = self._client.get_experiment_by_name(project)
             self._experiment = known.experiment_id if known else self._create_experiment(project)
             self._id = _find(self._client, RUN_TAG, run.uuid) or self._begin()

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import convmixer
 from convmixer.console import printable
 from convmixer.errors import UserError
 from convmixer.project import command
@@ -66,7 +65,7 @@ def send(run: Run, name: str) -> None:
 
 def _start(run: Run, name: str, *arguments: str, **how: object) -> subprocess.Popen[str]:
     """Start the process, for which the package must be found wherever it is."""
-    package = Path(convmixer.__file__).parents[1]
+    package = Path(__file__).parents[3]
     paths = os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(  # -P: the current folder may hold a folder `wandb`
         [sys.executable, "-P", "-m", __package__, str(run.folder.resolve()), name, *arguments],
@@ -111,7 +110,7 @@ class Follower:
         """Wait until it has sent the rest, but no longer than until then."""
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if self._thread.is_alive():
-            _warn(self._run, self._name, "is still being sent what is left; if that fails")
+            _warn(self._run, self._name, "the rest is still being sent")
 
     def _pass_on(self) -> None:
         assert self._process.stdout

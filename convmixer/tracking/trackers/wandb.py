@@ -26,18 +26,22 @@ class WandB:
         settings.x_disable_stats = run.pid is None  # the use of CPU and GPU is that of the training process
         settings.x_stats_pid = run.pid or settings.x_stats_pid
         info = run.run.info
-        self._wandb = wandb.init(
-            project=environ.get("WANDB_PROJECT", PROJECT),
-            id=run.uuid,
-            name=run.name,
-            group=run.group,
-            notes=info["comment"] or None,
-            tags=[tag[:64] for tag in info["tags"]],
-            config=run.configs,
-            resume="allow",
-            dir=run.logs,
-            settings=settings,
-        )
+        try:
+            self._wandb = wandb.init(
+                project=environ.get("WANDB_PROJECT", PROJECT),
+                id=run.uuid,
+                name=run.name,
+                group=run.group,
+                notes=info["comment"] or None,
+                tags=[tag[:64] for tag in info["tags"]],
+                config=run.configs,
+                resume="allow",
+                dir=run.logs,
+                settings=settings,
+            )
+        except BaseException:
+            wandb.teardown()  # or the next attempt finds the run in use
+            raise
         self._wandb.define_metric("images", hidden=True)
         self._wandb.define_metric("*", step_metric="images")
 
