@@ -89,7 +89,7 @@ class TrackedRun:
 
     @property
     def started(self) -> float:
-        """When it began, in seconds since 1970."""
+        """The time when it began, in seconds since 1970."""
         info = self.run.info
         try:
             return datetime.fromisoformat(f"{info['trial_date']} {info['trial_time']}").timestamp()
