@@ -97,8 +97,8 @@ def follow(run: TrackedRun, name: str, training: Training, messages: Messages) -
     while True:
         is_last = training.ended.is_set()
         try:
-            feed = feed or Feed(run, name, wait=True)  # the process of a killed training may be at its end
             with watchdog:
+                feed = feed or Feed(run, name, wait=PATIENCE / 2)  # the process of a killed training may be at its end
                 feed.open()
                 feed.send()
                 if is_last:
@@ -114,13 +114,13 @@ def follow(run: TrackedRun, name: str, training: Training, messages: Messages) -
                 messages.say(error)
         if is_last:
             return int(failures > 0)
-        training.ended.wait(min(EVERY * 2**failures, LONGEST_PAUSE))
+        training.ended.wait(min(EVERY * 2 ** min(failures, 10), LONGEST_PAUSE))
 
 
 def send(run: TrackedRun, name: str, messages: Messages) -> int:
     """Send what is there and say so. Return the exit status: 1 if the tracker failed, 2 if it may not be used."""
     try:
-        with Watchdog(messages, LONG_PATIENCE), Feed(run, name, wait=False) as feed:
+        with Watchdog(messages, LONG_PATIENCE), Feed(run, name) as feed:
             lines = feed.send()
             ended = feed.end(run.run.status) if not run.run.is_running() else False
             is_new = lines or ended
@@ -139,7 +139,7 @@ def main() -> None:
     folder, name, *pid = sys.argv[1:]
     messages = Messages(Path(folder) / TRACKERS / f"{name}.log")
     if pid:
-        with suppress(OSError):
+        with suppress(OSError, AttributeError):  # Windows has no such call
             os.nice(10)  # training comes first
         status = follow(TrackedRun(Run(Path(folder)), int(pid[0])), name, Training(), messages)
     else:

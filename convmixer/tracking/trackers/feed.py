@@ -19,13 +19,13 @@ class Feed:
     """Sends a run to the tracker `name`. Only one process at a time may use it.
 
     Args:
-        wait: wait while another process is sending the run there.
+        wait: seconds to wait while another process is sending the run there.
 
     Raises:
-        UserError: another process is sending this run there, and `wait` is false.
+        UserError: another process is sending this run there.
     """
 
-    def __init__(self, run: TrackedRun, name: str, wait: bool) -> None:
+    def __init__(self, run: TrackedRun, name: str, wait: float = 0) -> None:
         self._run = run
         self._kind: type[Tracker] = import_module(f"convmixer.tracking.trackers.{name}").TRACKER
         self._tracker: Tracker | None = None
@@ -34,7 +34,7 @@ class Feed:
         folder.mkdir(exist_ok=True)
         self._lock = FileLock(folder / f".{name}.lock")
         try:
-            self._lock.acquire(timeout=-1 if wait else 0)
+            self._lock.acquire(timeout=wait)
         except Timeout:
             raise UserError(f"run {run.uuid[:8]} is being sent to {name} by another process") from None
         self._sent = Sent(folder / f"{name}.sent", self._kind.place(run))

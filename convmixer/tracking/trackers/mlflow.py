@@ -100,7 +100,7 @@ def _find(client: MlflowClient, tag: str, value: str) -> str | None:
     project = client.get_experiment_by_name(environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT))
     if project is None:
         return None
-    found = client.search_runs([project.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
+    found = client.search_runs([project.experiment_id], f'tags.`{tag}` = "{value}"', max_results=1)
     return found[0].info.run_id if found else None
 
 

@@ -51,6 +51,10 @@ def send(run: Run, name: str) -> None:
         NotSent: the tracker did not take all of it.
     """
     check_installed([name])
+    try:
+        (run.folder / TRACKERS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{run.folder}: can't be written: {error.strerror}") from None
     process = _start(run, name, stdin=subprocess.DEVNULL)
     assert process.stdout
     said = " ".join(map(str.strip, process.stdout))

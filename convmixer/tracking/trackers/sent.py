@@ -28,10 +28,7 @@ class Sent:
         self._end = ""
         if path.exists():
             self._load()
-
-    @property
-    def last_step(self) -> int:
-        return max((step for step, _ in self._lines), default=-1)
+        self.last_step = self._last_step()
 
     def __contains__(self, line: Line) -> bool:
         return _key(line) in self._lines
@@ -40,6 +37,7 @@ class Sent:
         """Remember lines that the tracker has taken."""
         new = [_key(line) for line in lines]
         self._lines |= set(new)
+        self.last_step = max([self.last_step, *(step for step, _ in new)])
         self._append(*(f"{step} {digest}" for step, digest in new))
 
     def add_end(self, end: str) -> None:
@@ -54,9 +52,13 @@ class Sent:
     def forget(self, step: int = -1) -> None:
         """Forget the lines from a step on, and the end."""
         self._lines = {key for key in self._lines if key[0] < step}
+        self.last_step = self._last_step()
         self._end = ""
         lines = [self._head(), *(f"{known} {digest}" for known, digest in sorted(self._lines))]
         write_atomically(self._path, "".join(f"{line}\n" for line in lines).encode())
+
+    def _last_step(self) -> int:
+        return max((step for step, _ in self._lines), default=-1)
 
     def _head(self) -> str:
         return f"at {hashlib.sha256(self._place.encode()).hexdigest()[:16]}"  # a place may hold a password

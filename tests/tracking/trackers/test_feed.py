@@ -43,7 +43,7 @@ def loss(run: Run) -> reading.Curve:
 
 
 def feed(run: Run) -> Feed:
-    return Feed(TrackedRun(run), "tensorboard", wait=False)
+    return Feed(TrackedRun(run), "tensorboard")
 
 
 def test_it_sends_what_is_new(run: Run) -> None:
