@@ -17,7 +17,7 @@ def export(run: str, csv: str | None, json: str | None, parquet: Path | None) ->
 
     RUN is its uuid, the beginning of it, `last` or `best`. It may still be training.
     """
-    from convmixer.tracking import export
+    from convmixer.tracking import run_export
     from convmixer.tracking.runs import run as find_run
 
     given = {"--csv": csv, "--json": json, "--parquet": parquet}
@@ -26,4 +26,4 @@ def export(run: str, csv: str | None, json: str | None, parquet: Path | None) ->
     found = find_run(run)
     for option, path in given.items():
         if path:
-            export.WRITERS[option](found, path, option)
+            run_export.WRITERS[option](found, path, option)

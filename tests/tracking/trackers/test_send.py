@@ -11,9 +11,9 @@ import reading
 from conftest import EXPERIMENT
 from reading import Held, assert_same, recorded
 
+from convmixer.errors import UserError
 from convmixer.tracking.runs import Run
-
-Send = Callable[..., str]
+from convmixer.tracking.trackers import check_installed
 
 
 @pytest.fixture
@@ -96,15 +96,18 @@ def test_a_tracker_that_is_not_installed_is_refused_with_what_installs_it(
     assert expected in refusal(["runs", "send", "last", "--to", "wandb"])
     assert expected in refusal(["data.dataset=shapes", "tracking.also=[wandb]"])
     assert len(list(Path("logs").glob("*/*"))) == 1
+
+
+def test_wrong_words_are_refused(run: Run, refusal: Callable) -> None:
     assert "did you mean wandb?" in refusal(["tracking.also=[wanbd]"])
+    assert "tracking.also names tensorboard twice" in refusal(["tracking.also=[tensorboard,tensorboard]"])
+    assert "'wanbd' is not one of" in refusal(["runs", "send", "last", "--to", "wanbd"])
+    labml_only = ["runs", "send", "last", "--to", "wandb", "tracking.app_url=http://127.0.0.1:9/api/v1/x"]
+    assert "leave it out with --to wandb" in refusal(labml_only)
 
 
 def test_a_folder_of_a_trackers_name_is_no_package(run: Run, refusal: Callable, monkeypatch) -> None:
-    Path("trackio_output").mkdir()
-    monkeypatch.setattr("convmixer.tracking.trackers.TRACKERS", ("trackio_output",))
+    Path("output").mkdir()
     monkeypatch.syspath_prepend(".")
-    from convmixer.errors import UserError
-    from convmixer.tracking.trackers import check_installed
-
-    with pytest.raises(UserError, match="trackio_output is not installed"):
-        check_installed(["trackio_output"])
+    with pytest.raises(UserError, match="output is not installed"):
+        check_installed(["output"])
