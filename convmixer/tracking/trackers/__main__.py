@@ -23,7 +23,7 @@ from convmixer.tracking.trackers.tracker import TrackedRun
 
 EVERY = 2.0  # seconds between two looks at the log
 LONGEST_PAUSE = 60.0  # seconds between attempts while the tracker fails
-PATIENCE = 60.0  # seconds that a tracker may take for one attempt beside a training
+PATIENCE = 60.0  # seconds that a tracker may take to answer, beside a training
 LONG_PATIENCE = 600.0  # the same for `runs send`
 MOST_PRINTED = 2**20  # bytes of what a library prints; after them its file begins anew
 
@@ -63,7 +63,7 @@ class Training:
 
 
 class Watchdog(threading.Thread):
-    """Ends the process when an attempt takes longer than `patience` seconds, and keeps what is printed short."""
+    """Ends the process when a tracker has not answered for `patience` seconds, and keeps what is printed short."""
 
     def __init__(self, messages: Messages, patience: float) -> None:
         super().__init__(daemon=True)
@@ -72,8 +72,11 @@ class Watchdog(threading.Thread):
         self._since: float | None = None
         self.start()
 
-    def __enter__(self) -> None:
+    def reset(self) -> None:
+        """Take note that the tracker answers."""
         self._since = time.monotonic()
+
+    __enter__ = reset
 
     def __exit__(self, *error: object) -> None:
         self._since = None
@@ -100,11 +103,9 @@ def follow(run: TrackedRun, name: str, training: Training, messages: Messages) -
             with watchdog:
                 feed = feed or Feed(run, name, wait=PATIENCE / 2)  # the process of a killed training may be at its end
                 feed.open()
-                feed.send()
+                feed.send(watchdog.reset)
                 if is_last:
                     feed.end(training.status or ("completed" if run.run.summary else "killed"))
-            if failures:
-                messages.say("it answers again, and has everything up to now")
             failures = 0
         except Exception as error:
             failures += 1
@@ -120,8 +121,8 @@ def follow(run: TrackedRun, name: str, training: Training, messages: Messages) -
 def send(run: TrackedRun, name: str, messages: Messages) -> int:
     """Send what is there and say so. Return the exit status: 1 if the tracker failed, 2 if it may not be used."""
     try:
-        with Watchdog(messages, LONG_PATIENCE), Feed(run, name) as feed:
-            lines = feed.send()
+        with (watchdog := Watchdog(messages, LONG_PATIENCE)), Feed(run, name) as feed:
+            lines = feed.send(watchdog.reset)
             ended = feed.end(run.run.status) if not run.run.is_running() else False
             is_new = lines or ended
             messages.say(f"sent to {feed.place}" if is_new else f"nothing to send: {feed.place} has everything")

@@ -1,6 +1,7 @@
 """Sends one run to one tracker, from the run's folder."""
 
 import hashlib
+from collections.abc import Callable
 from importlib import import_module
 from types import TracebackType
 
@@ -58,8 +59,12 @@ class Feed:
             self._tracker = self._kind(self._run)
         return self._tracker
 
-    def send(self) -> int:
-        """Send the lines that the tracker does not have, and return how many."""
+    def send(self, on_progress: Callable[[], None] = lambda: None) -> int:
+        """Send the lines that the tracker does not have, and return how many.
+
+        Args:
+            on_progress: called each time when the tracker has taken some.
+        """
         count = 0
         while lines := self._reader.read(AT_ONCE):
             new = [line for line in lines if line not in self._sent]
@@ -76,6 +81,7 @@ class Feed:
                 self._reader.restart()  # so that they are sent again
                 raise
             self._sent.add(new)
+            on_progress()
             count += len(new)
         return count
 
