@@ -10,7 +10,7 @@ import wandb
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.trackers.tracker import PROJECT, Line, TrackedRun, chart_name
 
-LONGEST_START = 50  # seconds that the server may take to answer
+LONGEST_START = 30  # seconds that the server may take to answer
 
 
 class WandB:
