@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from convmixer.project import is_folder_name
-from convmixer.tracking.run_folder import CONSOLE, CURVES, SUMMARY
+from convmixer.tracking.run_folder import CHANGES, CONSOLE, CURVES, SUMMARY
 from convmixer.tracking.runs import Run
 
 PROJECT = "convmixer"  # the name of our project in a tracker, unless its own environment variable gives another
@@ -114,8 +114,8 @@ class TrackedRun:
 
     @property
     def files(self) -> list[Path]:
-        """The files that are sent: what was printed, the curves, the summary; those that are there."""
-        return [file for name in (CONSOLE, CURVES, SUMMARY) if (file := self.run.folder / name).exists()]
+        """The files that are sent: what was printed, the curves, the summary, live changes; those that are there."""
+        return [file for name in (CONSOLE, CURVES, SUMMARY, CHANGES) if (file := self.run.folder / name).exists()]
 
 
 def _plain(value: Any) -> int | float | str:

@@ -122,7 +122,7 @@ def test_a_tracker_that_fails_is_a_line_of_warning(
     warnings = ended.stderr.splitlines()
     how = rf"send what is missing later with: python experiment.py runs send {run.uuid[:8]} --to wandb"
     assert 1 <= len(warnings) <= 2 and all(re.fullmatch(rf"tracking.also=wandb: .*; {how}", w) for w in warnings)
-    assert took < 40 and printed < 2**29
+    assert took < 90 and printed < 2**29
     (held,) = reading.tensorboard(tmp_path / "logs")  # the other one is not held up
     assert_same(held.curves["loss/train"], recorded(run, "loss.train"))
 
