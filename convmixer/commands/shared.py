@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from convmixer.errors import UserError
+
 OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), help="YAML file with keys and values; the command line wins over it."
@@ -60,7 +62,24 @@ def check_given(configs_class: type, overrides: tuple[str, ...], config: Path | 
     from convmixer.configs.overrides import check, read_config_file, split_assignments
 
     keys = keys_of(configs_class)
-    typed = check(split_assignments(overrides), keys, "command line")
-    if config is None:
-        return typed
-    return check(read_config_file(config), keys, f"--config {config}") | typed
+    given = check(split_assignments(overrides), keys, "command line")
+    if config is not None:
+        given = check(read_config_file(config), keys, f"--config {config}") | given
+    return given | _with_whole_uuid(given)
+
+
+def _with_whole_uuid(given: dict[str, Any]) -> dict[str, Any]:
+    """Return `pretrained=last` and the like as the run's uuid: recorded with the new run, it keeps its meaning.
+
+    Raises:
+        UserError: there is no such run; or `last` or `best`, which change, is given for several runs.
+    """
+    from convmixer.trained.initial_weights import resolve_reference
+
+    start = given.get("pretrained")
+    if start is None:
+        return {}
+    uuid = resolve_reference(start)
+    if start in ("last", "best") and given.get("seeds", 1) > 1:
+        raise UserError(f"command line: with seeds, name the run that they begin with: pretrained={uuid}")
+    return {"pretrained": uuid}

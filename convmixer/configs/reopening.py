@@ -69,7 +69,7 @@ def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str,
     Raises:
         UserError: the run has ended or can't be resumed.
     """
-    check_unended(run)
+    check_unended(run, changes)
     return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from convmixer.experiment import messages, rewinding
+from convmixer.experiment.beginning import keep_script, known_at_start
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.progress import Estimate, ProgressBar
 from convmixer.experiment.resuming import Checkpoint
@@ -48,7 +49,9 @@ class RecordedTraining:
             self._forget_missing_best(state)
             self.trainer.total_steps = state["total_steps"]
         self.recorder.start(self.trainer.images)
-        for line in messages.header(self.experiment, self.run):
+        self.recorder.known(known_at_start(self.experiment))
+        changed = keep_script(self.experiment, self.run)
+        for line in [*messages.header(self.experiment, self.run), *([changed] if changed else [])]:
             self.recorder.say(line)
         if self.resumed_from.note:
             self.recorder.say(self.resumed_from.note)

@@ -29,6 +29,7 @@ from convmixer.tracking.run_folder import (
     INFO,
     LOCK,
     LOG,
+    START,
     SUMMARY,
     log_lines,
 )
@@ -114,13 +115,17 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, START, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
         """Begin to record, or resume after `images` training images: later records are dropped."""
         self.rewind(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
         write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
+
+    def known(self, values: dict[str, Any]) -> None:
+        """Write what is known when the run starts."""
+        write_atomically(self.folder / START, (json.dumps(values, indent=1) + "\n").encode())
 
     def rewind(self, images: int) -> None:
         """Drop all records after `images` training images."""
