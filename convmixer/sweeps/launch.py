@@ -1,8 +1,8 @@
 """From a command line to a sweep that runs: everything is checked before the study gets its folder."""
 
 import hashlib
-import json
 import itertools
+import json
 import math
 import re
 import sys
