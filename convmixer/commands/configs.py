@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from convmixer.commands import completion
 from convmixer.commands.shared import CONFIG, OVERRIDES, check_given, pass_configs
 from convmixer.commands.tables import Column, print_table
 from convmixer.console import as_argument
@@ -14,7 +15,13 @@ from convmixer.console import as_argument
 @click.command()
 @OVERRIDES
 @CONFIG
-@click.option("--diff", "run", metavar="RUN", help="List only the keys that have another value in this run.")
+@click.option(
+    "--diff",
+    "run",
+    metavar="RUN",
+    shell_complete=completion.complete_run,
+    help="List only the keys that have another value in this run.",
+)
 @pass_configs
 def configs(configs_class: type, overrides: tuple[str, ...], config: Path | None, run: str | None) -> None:
     """List all keys with their values and meanings.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.shared import OVERRIDES, RUN_OR_FILE, pass_configs
 from convmixer.console import counted
 from convmixer.errors import UserError
 
@@ -24,7 +24,7 @@ CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precisi
 
 
 @click.command()
-@click.argument("run")
+@RUN_OR_FILE
 @OVERRIDES
 @click.option(
     "--data",

@@ -6,10 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from convmixer.commands import completion
 from convmixer.errors import UserError
 
-OVERRIDES = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+OVERRIDES = click.argument(
+    "overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=completion.complete_overrides
+)
+RUN = click.argument("run", shell_complete=completion.complete_run)
+RUN_OR_FILE = click.argument("run", shell_complete=completion.complete_run_or_file)
 CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), help="YAML file with keys and values; the command line wins over it."
 )
@@ -31,9 +37,19 @@ class DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_for_help = args and args[0] in ("--help", "-h", "--version")
+        if not args and ctx.resilient_parsing:  # completing the first word: it may be a command
+            return super().parse_args(ctx, args)
         if not args or (self.is_argument(args[0]) and not asks_for_help):
             args = [self.default, *args]
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the commands, and what the default command takes as its first word."""
+        default = self.commands[self.default]
+        inner = click.Context(default, info_name=self.default, parent=ctx, resilient_parsing=True)
+        first = next((p for p in default.params if isinstance(p, click.Argument)), None)
+        own = first.shell_complete(inner, incomplete) if first and not incomplete.startswith("-") else []
+        return [*super().shell_complete(ctx, incomplete), *own]
 
 
 def pass_configs(command: Callable[..., None]) -> Callable[..., None]:

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convmixer.commands import completion
 from convmixer.errors import UserError
 
 if TYPE_CHECKING:
     from convmixer.tracking.facts import Facts
 
-FILTERS = click.argument("filters", nargs=-1, metavar="[NAME=VALUE]...")
+FILTERS = click.argument("filters", nargs=-1, metavar="[NAME=VALUE]...", shell_complete=completion.complete_filters)
 
 
 def read_filters(words: Sequence[str]) -> dict[str, str]:

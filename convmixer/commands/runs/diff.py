@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convmixer.commands import completion
 from convmixer.commands.runs.terminal_curves import Curve, draw, frame_of
 from convmixer.commands.tables import Column, print_table, terminal_width
 from convmixer.console import as_argument, printable
@@ -21,7 +22,7 @@ RESULTS += ("device", "kernels")
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", shell_complete=completion.complete_run)
 @click.option(
     "--metric", "metrics", multiple=True, help=f"Metric to draw, once for each; default: {', '.join(CURVES)}."
 )

@@ -2,6 +2,7 @@
 
 import click
 
+from convmixer.commands import completion
 from convmixer.commands.runs.choosing import chosen
 from convmixer.commands.runs.removing import YES, confirm, for_each
 from convmixer.commands.tables import Column, print_table
@@ -9,7 +10,7 @@ from convmixer.console import counted, file_size
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[RUN|NAME=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[RUN|NAME=VALUE]...", shell_complete=completion.complete_runs_and_filters)
 @click.option(
     "--all",
     "also_tested",

@@ -2,11 +2,11 @@
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.shared import OVERRIDES, RUN, pass_configs
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @OVERRIDES
 @pass_configs
 def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convmixer.commands.shared import RUN
 from convmixer.commands.tables import Column, print_table
 from convmixer.console import as_argument, counted, duration, file_size, printable
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @click.option("--all", "everything", is_flag=True, help="List all keys, not only those that were given.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known as JSON, with all keys.")
 def show(run: str, everything: bool, as_json: bool) -> None:
