@@ -17,7 +17,7 @@ from click.shell_completion import BashComplete, CompletionItem, FishComplete, Z
 from convmixer.errors import UserError
 
 Keys = dict[str, list[str]]  # what each key can be; nothing where any text or number can be given
-STATUSES = ("running", "completed", "interrupted", "crashed", "killed", "damaged")
+STATUSES = ("running", "completed", "interrupted", "crashed", "killed", "unknown", "damaged")
 REFERENCES = {"last": "the run that was begun or resumed last", "best": "the best run on the same data as the last"}
 
 

@@ -38,7 +38,7 @@ class Facts:
         if self.is_damaged:
             return {}
         try:
-            latest = {name: value for name, _, value in self.run.points()}
+            latest = {name: value for _, values in sorted(self.run.points.items()) for name, value in values.items()}
         except UserError:
             latest = {}  # the log alone is damaged
         return {**latest, **self.run.summary, **self.run.recorded}
@@ -90,14 +90,13 @@ def _known(run: Run) -> dict[str, Any]:
 def _progress(run: Run) -> dict[str, Any]:
     """Return how far a run that has not ended has come: the epochs, and the highest validation accuracy."""
     try:
-        points = list(run.points())
+        points = run.points
     except UserError:
         return {}  # the log alone is damaged: `resume` goes back to before the damage
-    validated = [(step, value) for name, step, value in points if name == "accuracy.valid"]
-    images = max((step for _, step, _ in points), default=0)
-    an_epoch = run.start.get("train_images") or (validated[0][0] if validated else None)
-    best = max((value for _, value in validated), default=None)
-    return {"epochs_done": images / an_epoch if an_epoch else None, "accuracy.valid": best}
+    validated = {step: values["accuracy.valid"] for step, values in points.items() if "accuracy.valid" in values}
+    an_epoch = run.start.get("train_images") or min(validated, default=None)  # older versions have no start.json
+    done = max(points, default=0) / an_epoch if an_epoch else None
+    return {"epochs_done": done, "accuracy.valid": max(validated.values(), default=None)}
 
 
 def _total_epochs(run: Run) -> float | None:

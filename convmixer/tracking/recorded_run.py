@@ -1,6 +1,5 @@
 """Reads one run from its folder, also a running one. It imports no labml, whose logger fails in notebooks."""
 
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,17 +111,17 @@ class Run:
         """A table with a row for each step (training images seen) and a column for each metric."""
         import pandas as pd
 
-        rows: dict[int, dict[str, float]] = {}
-        for name, step, value in self.points():
-            rows.setdefault(step, {})[name] = value
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+        return pd.DataFrame.from_dict(self.points, orient="index").rename_axis("step")
 
-    def points(self) -> Iterator[tuple[str, int, float]]:
-        """Yield each recorded metric's name, the training images seen, and its value."""
+    @property
+    def points(self) -> dict[int, dict[str, float]]:
+        """The metrics that were measured at each step (training images seen)."""
+        rows: dict[int, dict[str, float]] = {}
         for line in read_log(self.folder / LOG):
             for name, points in line["track"].items():
                 for step, values in points:
-                    yield name, step, sum(values) / len(values)
+                    rows.setdefault(step, {})[name] = sum(values) / len(values)
+        return rows
 
     def checkpoint(self, name: str) -> Path:
         """Return the path of the checkpoint `last` or `best`."""
@@ -152,5 +151,5 @@ ITEM = {"value", "computed", "is_explicitly_specified"}
 BEGINNING = {"data": str, "own": dict, **dict.fromkeys(("train_images", "steps_per_epoch", "total_steps"), int)}
 ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.valid", "accuracy.test"), int | float)}
 
-SWEEP_TAG, JOB_TAG = "sweep:", "job:"
-OTHER_TAGS = (SWEEP_TAG, JOB_TAG)  # beside the data set and the recipe
+SWEEP_TAG = "sweep:"
+OTHER_TAGS = (SWEEP_TAG, "seeds:", "job:")  # beside the data set and the recipe

@@ -54,8 +54,8 @@ def spare_checkpoints(run: Run, also_tested: bool = False) -> list[Path]:
     if not run.summary or not (run.folder / CHECKPOINTS).is_dir():
         return []
     files = sorted((run.folder / CHECKPOINTS).iterdir())
-    needed = run.checkpoint(tested or "last")
-    return [file for file in files if file.is_file() and (also_tested or file != needed)]
+    needed = {run.checkpoint(name) for name in ([tested] if tested else ["best", "last"])}
+    return [file for file in files if file.is_file() and (also_tested or file not in needed)]
 
 
 def prune(run: Run, files: list[Path]) -> None:

@@ -91,8 +91,8 @@ def _draw(metric: str, found: "list[Run]", is_asked_for: bool) -> None:
 
 
 def _curve(one: "Run", metric: str) -> Curve:
-    points = sorted((step, value) for name, step, value in one.points() if name == metric)
-    return Curve([step for step, _ in points], [value for _, value in points])
+    points = {step: values[metric] for step, values in sorted(one.points.items()) if metric in values}
+    return Curve(list(points), list(points.values()))
 
 
 def _takes_braille() -> bool:

@@ -52,10 +52,7 @@ def draw(curve: Curve, frame: Frame, width: int, height: int, braille: bool = Tr
 def _dots(curve: Curve, frame: Frame, columns: int, rows: int) -> set[tuple[int, int]]:
     """Return the dots of the curve as (column, row), with the gaps between two points filled."""
     points = [
-        (
-            round(step / frame.last_step * (columns - 1)),
-            round((frame.high - value) / (frame.high - frame.low) * (rows - 1)),
-        )
+        (_place(step / frame.last_step, columns), _place((frame.high - value) / (frame.high - frame.low), rows))
         for step, value in zip(curve.steps, curve.values, strict=True)
         if math.isfinite(value)
     ]
@@ -64,6 +61,11 @@ def _dots(curve: Curve, frame: Frame, columns: int, rows: int) -> set[tuple[int,
         length = max(abs(to_x - x), abs(to_y - y), 1)
         dots |= {(x + round((to_x - x) * i / length), y + round((to_y - y) * i / length)) for i in range(length)}
     return dots
+
+
+def _place(fraction: float, count: int) -> int:
+    """Return which of `count` dots is at this fraction of the axis; steps of a damaged log may lie outside of it."""
+    return round(min(max(fraction, 0.0), 1.0) * (count - 1)) if math.isfinite(fraction) else 0
 
 
 def _character(dots: set[tuple[int, int]], x: int, y: int, braille: bool) -> str:
