@@ -29,10 +29,13 @@ from convmixer.tracking.run_folder import (
     INFO,
     LOCK,
     LOG,
+    SCRIPT,
     START,
     SUMMARY,
     log_lines,
 )
+
+WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, START, SCRIPT, SUMMARY, CURVES)
 
 
 class LineWriter(Writer):
@@ -115,7 +118,7 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, START, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in WRITTEN_WHOLE))
 
     def start(self, images: int) -> None:
         """Begin to record, or resume after `images` training images: later records are dropped."""
