@@ -64,10 +64,11 @@ def test_without_a_yes_nothing_is_removed(command: str, logs: Path, refusal, mon
 
 
 def test_a_yes_removes(logs: Path, call, monkeypatch) -> None:
-    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: "y")
+    asked = []
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda question: asked.append(question) or "y")
     text = call("runs", "rm", "a1", "c").out
     assert names(logs) == ["b1"]
-    freed = re.search(r"frees (.*)\?", text).group(1)  # about 6 KiB of checkpoints each
+    freed = re.search(r"frees (.*)\?", asked[0]).group(1)  # about 6 KiB of checkpoints each
     assert f"2 runs removed, {freed} freed" in text and 12 < float(freed.removesuffix(" KiB")) < 14
 
 
