@@ -1,5 +1,7 @@
 """Sums up what is known of a run, by name: for `runs`, its filters, and the table of runs in notebooks."""
 
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -33,24 +35,34 @@ class Facts:
         return self.known["status"] == DAMAGED
 
     @cached_property
-    def more(self) -> dict[str, Any]:
-        """Every key's value, the results of the end and the latest value of each metric, by name."""
-        if self.is_damaged:
-            return {}
+    def latest(self) -> dict[str, float]:
+        """The latest value of each metric; empty if the log is damaged."""
         try:
-            latest = {name: value for _, values in sorted(self.run.points.items()) for name, value in values.items()}
+            return {name: value for _, values in sorted(self.run.points.items()) for name, value in values.items()}
         except UserError:
-            latest = {}  # the log alone is damaged
-        return {**latest, **self.run.summary, **self.run.recorded}
+            return {}
+
+    def _more(self) -> Iterator[Mapping[str, Any]]:
+        """Yield what else has values: keys, the results of the end, and metrics, which take the longest to read."""
+        if not self.is_damaged:
+            yield self.run.recorded
+            yield self.run.summary
+            yield self.latest
+
+    def has(self, name: str) -> bool:
+        """Return True if the run has something of this name, perhaps without a value yet."""
+        return name in self.known or name in SHORT_NAMES or any(name in values for values in self._more())
 
     def value(self, name: str) -> Any:
-        """Return the value of a field, a key, a metric or a result; None where the run has none."""
+        """Return the value of a field, a key, a result or a metric; None where the run has none."""
         name = SHORT_NAMES.get(name, name)
-        return self.known[name] if name in self.known else self.more.get(name)
+        if name in self.known:
+            return self.known[name]
+        return next((values[name] for values in self._more() if name in values), None)
 
     def names(self) -> set[str]:
         """Return all names that `value` takes."""
-        return {*self.known, *SHORT_NAMES, *self.more}
+        return {*self.known, *SHORT_NAMES, *itertools.chain.from_iterable(self._more())}
 
 
 def facts(run: Run) -> Facts:

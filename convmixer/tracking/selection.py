@@ -46,9 +46,9 @@ def check_names(found: Sequence[Facts], names: Iterable[str]) -> None:
     Raises:
         UserError: there are runs, and none has it.
     """
-    known = {name for facts in found for name in facts.names()}
     for name in names:
-        if known and name not in known:
+        if found and not any(facts.has(name) for facts in found):
+            known = {name for facts in found for name in facts.names()}
             near = difflib.get_close_matches(name[:100], known, n=1)
             hint = f"did you mean {near[0]}?" if near else "expected a column of `runs`, a key or a metric"
             raise UserError(f"command line: no run has {shortened(name)}; {hint}")

@@ -59,7 +59,8 @@ def _columns(title: str, names: list[str], rows: dict[str, list[Any]], missing: 
 def _results(found: "list[Run]", name: str) -> list[Any]:
     if name in ("status", "data"):
         return [getattr(one, name) for one in found]
-    return [one.summary.get(name) for one in found]
+    values = [one.summary.get(name) for one in found]
+    return [f"{v:.2%}" if name.startswith("accuracy") and _is_there(v) else v for v in values]
 
 
 def _is_there(value: Any) -> bool:
