@@ -20,6 +20,7 @@ from convmixer.errors import UserError
 from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
 from convmixer.tracking.run_folder import (
+    CHANGES,
     CONFIGS,
     CONSOLE,
     CURVES,
@@ -35,7 +36,7 @@ from convmixer.tracking.run_folder import (
     log_lines,
 )
 
-WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, START, SCRIPT, SUMMARY, CURVES)
+WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, START, SCRIPT, SUMMARY, CURVES, CHANGES)
 
 
 class LineWriter(Writer):

@@ -6,6 +6,7 @@ from typing import Any
 from convmixer.console import as_argument
 from convmixer.project import OWN_SCRIPTS, command
 from convmixer.tracking.recorded_run import Run
+from convmixer.tracking.run_folder import CHANGES
 
 LENGTHS = ("epochs", "steps", "minutes")
 
@@ -22,6 +23,9 @@ def command_of(run: Run, without: tuple[str, ...] = (), changes: dict[str, Any] 
     if recorded.get("minutes") is not None and recorded.get("steps") is not None:
         given.pop("minutes", None)  # which were measured into as many updates as fitted
         given["steps"] = recorded["steps"]
+    changes_file = run.folder / CHANGES
+    if changes_file.exists():
+        given["changes"] = str(changes_file)  # what `set` changed in mid-run is changed again
     for name in ("recipe", "seed"):
         if recorded.get(name) is not None:
             given.setdefault(name, recorded[name])
