@@ -73,7 +73,8 @@ def check_unended(run: Run, changes: Mapping[str, Any] | None = None) -> None:
     """
     if run.summary:
         length = {name: value for name, value in (changes or {}).items() if name in LENGTHS} or {"epochs": "N"}
-        train_on = command_of(run, (*LENGTHS, "starts", "pretrained", "changes"), {"pretrained": run.uuid[:8], **length})
+        left_out = (*LENGTHS, "starts", "pretrained", "changes")
+        train_on = command_of(run, left_out, {"pretrained": run.uuid[:8], **length})
         raise UserError(
             f"run {run.uuid[:8]} ({run.info['name']}) has ended, so it can't be resumed; "
             f"a new run begins with its weights by: {train_on}{_resumable(run)}"
