@@ -20,7 +20,7 @@ SHORT_NAMES = {"valid": "accuracy.valid", "test": "accuracy.test"}
 
 @dataclass(frozen=True, eq=False)
 class Facts:
-    """What is known of a run. A damaged run has the status `damaged` and a `problem`, and nothing else is known.
+    """All that is known of a run. A damaged run has the status `damaged` and a `problem`, and nothing else is known.
 
     Attributes:
         run: the run.
