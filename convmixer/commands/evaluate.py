@@ -88,12 +88,17 @@ def _network_and_its_data(
     from convmixer.tracking.runs import run
     from convmixer.trained import load
 
-    if _is_file(reference):
-        trained = load(reference, configs_class)
-        conf = reopen_file(configs_class, trained, changes)
-    else:
-        conf = reopen(configs_class, run(reference), changes, CHANGEABLE)
-        trained = load(reference, configs_class)
+    trained = load(reference, configs_class)
+
+    def opened(changes: Mapping[str, Any]) -> "Configs":
+        if _is_file(reference):
+            return reopen_file(configs_class, trained, changes)
+        return reopen(configs_class, run(reference), changes, CHANGEABLE)
+
+    conf = opened(changes)
+    height, width, _ = trained.image_shape
+    if "data.image_size" not in changes and height == width != conf.data.dataset.train.stored.shape[1]:
+        conf = opened({**changes, "data.image_size": height})
     check_configs(conf)
     dataset = conf.data.dataset
     if tuple(dataset.classes) != trained.classes[: len(dataset.classes)]:

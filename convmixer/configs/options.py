@@ -46,7 +46,7 @@ def _augment(c: Configs) -> BaseConfigs:
 
 @option([Configs.train_split, Configs.valid_split], "splits")
 def _splits(c: Configs) -> tuple[Split, Split]:
-    return datasets.split_validation(c.data.dataset.train, c.data.validation, c.seed)
+    return datasets.train_and_valid(c.data.dataset, c.data.validation, c.seed)
 
 
 @option(Configs.n_classes, "from_data")
@@ -134,7 +134,7 @@ def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
 def _images(c: DataConfigs) -> Dataset:
     if c.path is None:
         raise UserError("data.dataset=images needs data.path=FOLDER (a folder of images, or a .zip)")
-    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache")
+    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache", c.test)
 
 
 @option(DataConfigs.dataset, "shapes")

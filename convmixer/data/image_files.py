@@ -71,6 +71,16 @@ def open_image(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of an image as it is stored, which is read from its beginning.
+
+    Raises:
+        Exception: what Pillow raises for what is no image.
+    """
+    with open_image(data) as image:
+        return image.size
+
+
 def check_channels(channels: int) -> None:
     """Raise UserError where image files have nothing to put into so many channels."""
     if channels not in MODES:
