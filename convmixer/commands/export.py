@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from convmixer.commands.import_ import LAYOUTS
-from convmixer.commands.shared import pass_configs
+from convmixer.commands.shared import FORCE, pass_configs
 
 FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
 
@@ -17,8 +17,7 @@ FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    default="safetensors",
-    help="File format: ours, other people's weights, torch.export or ONNX.",
+    help="File format: ours, other people's weights, torch.export or ONNX; default: from the ending of the file.",
 )
 @click.option(
     "--fold",
@@ -26,8 +25,9 @@ FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
     is_flag=True,
     help="Fold BatchNorm into its neighbours for faster inference (only pt2 and onnx).",
 )
+@FORCE
 @pass_configs
-def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
+def export(configs_class: type, run: str, output: Path, format_name: str | None, folded: bool, force: bool) -> None:
     """Write trained weights to a file, with a model card.
 
     RUN is a run that has ended (its uuid, the beginning of it, `last` or `best`) or a .safetensors file.
@@ -36,4 +36,4 @@ def export(configs_class: type, run: str, output: Path, format_name: str, folded
     from convmixer.trained.export import export as write
 
     use_project_folder()
-    write(run, configs_class, output, format_name, folded)
+    write(run, configs_class, output, format_name, folded, force)

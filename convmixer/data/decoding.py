@@ -3,7 +3,6 @@
 import math
 import os
 import statistics
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -148,6 +147,7 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal; yields a function that takes how many more images are decoded."""
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(), transient=True, disable=not sys.stdout.isatty()) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=total)
         yield lambda n: bar.advance(task, n)

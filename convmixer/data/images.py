@@ -77,8 +77,8 @@ def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, i
     names = [image for name in sorted(found) for image in found[name]]
     labels = [label[name] for name in sorted(found) for _ in found[name]]
     images = np.empty((len(names), *shape), np.uint8)
-    with ready_for_threads():
-        decode_all(tree, names, shape[:2], shape, cache.into(images))
+    with ready_for_threads(), progress(len(names)) as advance:
+        decode_all(tree, names, shape[:2], shape, cache.into(images), advance)
     return Split(torch.from_numpy(images), torch.tensor(labels))
 
 

@@ -18,7 +18,7 @@ from convmixer.model.interchange import LAYOUTS, to_layout
 from convmixer.trained.model_card import card_path, without_places, write_card
 from convmixer.trained.network import Trained
 from convmixer.trained.opening import ModelConfigs, load
-from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
+from convmixer.trained.weight_files import PICKLES, check_new, save_weights, write_file, write_tensors
 
 # The endings that a file of each format may have.
 SUFFIXES = {
@@ -35,8 +35,9 @@ def export(
     reference: str,
     configs_class: type[ModelConfigs],
     output: Path,
-    format_name: str = "safetensors",
+    format_name: str | None = None,
     folded: bool = False,
+    force: bool = False,
 ) -> None:
     """Write the weights that a finished run was tested with, or those of a .safetensors file, and a model card.
 
@@ -44,13 +45,16 @@ def export(
         reference: a run (uuid, its beginning, `last`, `best`) or a .safetensors file of `export` or `import`.
         configs_class: the `Configs` that builds the network.
         output: the file to write.
-        format_name: one of `FORMATS`.
+        format_name: one of `FORMATS`; None: the one that the file's ending stands for.
         folded: fold BatchNorm into its neighbours, for inference (`convmixer.model.folding`).
+        force: overwrite a file that exists.
 
     Raises:
-        UserError: the run has not ended, the network does not fit the format, or the file can't be written.
+        UserError: the run has not ended, the network does not fit the format, or the file exists or can't be written.
     """
+    format_name = format_name or _format_of(output)
     _check_request(output, format_name, folded)
+    check_new(output, force)
     trained = load(reference, configs_class)
     if not trained.summary and not trained.imported:
         raise UserError(f"run {trained.name} has not ended, so its weights are not tested yet; resume it first")
@@ -73,6 +77,16 @@ def metadata_of(trained: Trained) -> dict[str, Any]:
     summary = {**trained.summary, "configs": without_places(trained.configs)}
     given = None if trained.given is None else without_places(trained.given)
     return {"summary": summary, "data": trained.data, "given": given, "imported": trained.imported}
+
+
+def _format_of(output: Path) -> str:
+    """Return the format that a file's ending stands for."""
+    if output.suffix in PICKLES:
+        raise UserError(f"--output {output}: give --format {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}: whose layout?")
+    known = {SUFFIXES[name][0]: name for name in ("safetensors", *GRAPHS)}
+    if output.suffix not in known:
+        raise UserError(f"--output {output}: expected a name that ends in {', '.join(sorted(known))}")
+    return known[output.suffix]
 
 
 def _check_request(output: Path, format_name: str, folded: bool) -> None:

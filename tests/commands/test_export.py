@@ -188,7 +188,9 @@ def test_own_layers_go_where_any_network_can(command, tiny_run_overrides, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--output x.onnx", "ends in .safetensors for safetensors; or give --format onnx"),
+        ("--output x.pt", "give --format timm, authors or labml: whose layout?"),
+        ("--output x.zip", "expected a name that ends in .onnx, .pt2, .safetensors"),
+        ("--output x.onnx --format safetensors", "ends in .safetensors for safetensors; or give --format onnx"),
         ("--output x.safetensors --format onnx", "expected a name that ends in .onnx for onnx"),
         ("--output x --format timm", "ends in .safetensors or .pt or .pth or .bin for timm"),
         ("--output x.pt --format tim", "'tim' is not one of"),
@@ -199,6 +201,7 @@ def test_own_layers_go_where_any_network_can(command, tiny_run_overrides, tmp_pa
         ("--output none/x.safetensors", "there is no folder none"),
         ("--output folder.safetensors", "is a folder"),
         ("--output README.safetensors", "README.md: exists and is not a model card"),
+        ("--output README.md --format timm", "expected a name that ends in"),
         ("--format onnx", "Missing option '--output'"),
     ],
 )
@@ -207,6 +210,24 @@ def test_wrong_requests_are_one_line_and_leave_nothing(here, refusal, arguments,
     (here / "README.md").write_text("mine")
     assert expected in refusal(["export", str(WEIGHTS), *arguments.split()])
     assert {path.name for path in here.iterdir()} == {"folder.safetensors", "README.md"}
+
+
+def test_the_ending_names_the_format_and_a_file_is_kept_unless_forced(here, call, refusal):
+    arguments = ["export", str(WEIGHTS), "--output", "mine.pt2"]
+    call(*arguments)
+    assert torch.export.load(here / "mine.pt2").module()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    (here / "mine.pt2").write_text("dear")
+    assert "--output mine.pt2: exists; --force overwrites it" in refusal(arguments)
+    assert (here / "mine.pt2").read_text() == "dear"
+    call(*arguments, "--force")
+    assert (here / "mine.pt2").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("command", [["predict", "x.onnx", "."], ["evaluate", "x.pt2"], ["predict", "x.pth", "."]])
+def test_other_files_than_ours_are_answered_with_what_is_taken(here, refusal, command):
+    (here / command[1]).write_text("")
+    said = refusal(command)
+    assert f"{command[1]}: expected a run (its uuid, the beginning of it, last or best) or a .safetensors file" in said
 
 
 @pytest.mark.parametrize("reference", ["none.safetensors", "last"])
