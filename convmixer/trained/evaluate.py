@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,14 +93,18 @@ def _scores(
     """The scores of the images, and images/s without the first batch."""
     console = Console(stderr=True)
     batches = list(zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True))
-    scores, seconds = [], []
-    for images, labels in track(batches, "evaluating", console=console, disable=not console.is_terminal):
-        begun = time.perf_counter()
-        logits = classifier.logits(images)
-        seconds.append(time.perf_counter() - begun)
-        scores.append(score(logits, labels, metrics, classifier.logits(images, True) if tta else None))
+    seconds = []
+
+    def scored() -> Iterator[Scores]:
+        for images, labels in track(batches, "evaluating", console=console, disable=not console.is_terminal):
+            begun = time.perf_counter()
+            logits = classifier.logits(images)
+            seconds.append(time.perf_counter() - begun)
+            yield score(logits, labels, metrics, classifier.logits(images, True) if tta else None)
+
+    scores = joined(scored(), len(split.labels))
     warm_up = 1 if len(batches) > 1 else 0
-    return joined(scores), sum(len(images) for images, _ in batches[warm_up:]) / sum(seconds[warm_up:])
+    return scores, sum(len(images) for images, _ in batches[warm_up:]) / sum(seconds[warm_up:])
 
 
 def _save_pictures(folder: Path, scores: Scores, classes: Sequence[str], title: str) -> None:
