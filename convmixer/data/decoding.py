@@ -11,9 +11,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from convmixer.console import Console
 from convmixer.data.cache import Put
 from convmixer.data.image_files import Size, image_size, read_image, what_is_wrong
 from convmixer.errors import UserError
