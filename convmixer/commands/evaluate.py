@@ -66,6 +66,7 @@ def _network_and_images(
     configs_class: "type[Configs]", reference: str, changes: Mapping[str, Any], data: Path | None
 ) -> "tuple[Trained, str, Split]":
     from convmixer.data.images import labelled_images
+    from convmixer.data.records import name_of
     from convmixer.trained import load
 
     if data is None:
@@ -76,8 +77,7 @@ def _network_and_images(
         raise UserError(f"command line: --data and {clash} exclude each other: give only one of them")
     trained = load(reference, configs_class)
     data = data.expanduser().resolve()
-    name = data.stem if data.is_file() else data.name
-    return trained, name, labelled_images(data, trained.classes, trained.image_shape)
+    return trained, name_of(data), labelled_images(data, trained.classes, trained.image_shape)
 
 
 def _network_and_its_data(

@@ -20,9 +20,11 @@ class DataConfigs(BaseConfigs):
 
     dataset: Annotated[
         Dataset,
-        Knob("data set; auto: images if data.path is an image tree, else CIFAR-10, or shapes if no source has it"),
+        Knob("data set; auto: images if data.path holds images, else CIFAR-10, or shapes if no source has it"),
     ] = "auto"
-    path: Annotated[str | None, Knob("folder or .zip of images; for CIFAR, a folder with its files")] = None
+    path: Annotated[
+        str | None, Knob("folder, .zip, .parquet or .tar of images; for CIFAR, a folder with its files")
+    ] = None
     image_size: Annotated[
         int | None,
         Knob("resize images to this height and width, in pixels; none: only if sizes differ", low=4, high=1024),

@@ -17,7 +17,7 @@ from convmixer.data import datasets, images, shapes
 from convmixer.data.augmentation import random_seed
 from convmixer.data.cifar import CifarName
 from convmixer.data.datasets import Dataset, Split
-from convmixer.data.trees import is_tree
+from convmixer.data.sources import is_source
 from convmixer.errors import UserError
 from convmixer.model import layers
 from convmixer.training import optimizers, schedules
@@ -108,7 +108,7 @@ def _trainer() -> type[Trainer]:
 @option(DataConfigs.dataset, "auto")
 def _auto(c: DataConfigs) -> Dataset:
     if c.path is not None:
-        return _images(c) if is_tree(Path(c.path)) else _cifar10(c)
+        return _images(c) if is_source(Path(c.path)) else _cifar10(c)
     # Workers of torchrun and trials of a sweep must all train on the same data.
     is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
     return datasets.auto(lab.get_data_path(), may_fall_back=not is_one_of_several)

@@ -3,6 +3,7 @@
 import math
 import os
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ class Source(Protocol):
     """A folder, an archive or files of records, which images are read from."""
 
     path: Path
+    passed_over: Counter[str]  # endings of files that are no images
+    is_sequential: bool  # its images are best read in the order of their names
+
+    def shown(self, name: str) -> str:
+        """Return an image's name for messages."""
 
     def read(self, name: str) -> bytes:
         """Return the bytes of an image's file."""
@@ -133,8 +139,9 @@ def _read(source: Source, name: str, size: Size | None, channels: int) -> NDArra
 def _unreadable(source: Source, wrong: Sequence[Fault]) -> UserError:
     if len(wrong) == 1:
         ((name, fault),) = wrong
-        return UserError(f"{source.path}/{name} {fault}")
-    shown = "; ".join(f"{name} {fault}" for name, fault in wrong[:MOST_NAMED])
+        return UserError(f"{source.shown(name)} {fault}")
+    names = [source.shown(name).removeprefix(str(source.path)).lstrip("/: ") for name, _ in wrong[:MOST_NAMED]]
+    shown = "; ".join(f"{name} {fault}" for name, (_, fault) in zip(names, wrong, strict=False))
     more = f"; and {len(wrong) - MOST_NAMED:,} more" if len(wrong) > MOST_NAMED else ""
     return UserError(f"{source.path}: {len(wrong):,} images are wrong: {shown}{more}")
 

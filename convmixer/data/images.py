@@ -1,4 +1,4 @@
-"""Any tree of images, a folder or a .zip, as a data set: decoded once, in threads, and kept in a cache."""
+"""Any images of one's own as a data set: decoded once, in threads, and kept in a cache."""
 
 import logging
 import os
@@ -15,20 +15,22 @@ from convmixer.console import composed
 from convmixer.data import cache
 from convmixer.data.decoding import MixedSizes, Source, decode_all, default_side, first_shape, progress
 from convmixer.data.image_files import READER, Size, check_channels, ready_for_threads
+from convmixer.data.sources import open_source
 from convmixer.data.splits import Dataset, Split
 from convmixer.data.tree_splits import TEST_SHARE, Images, class_names, split_images
-from convmixer.data.trees import EXTENSIONS, Archive, Folder, in_words, open_tree
+from convmixer.data.trees import EXTENSIONS, in_words
 from convmixer.errors import UserError
 
 log = logging.getLogger("convmixer")
 
 
 def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_share: float | None = None) -> Dataset:
-    """The images under `path`, a folder or a .zip: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
+    """The images at `path`, a folder or a .zip: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-    A folder `val/`, `valid/` or `validation/` beside them is the validation split. Classes are the sorted folders;
-    images lie directly in them, of the kinds in `trees.EXTENSIONS`. Hidden files are passed over. Every image becomes
-    RGB as `read_image` does it.
+    It may also be a Parquet file or a WebDataset shard, a folder of such files, or a pattern of them. A folder `val/`,
+    `valid/` or `validation/` beside the others is the validation split. Classes are sorted by name; in folders, images
+    lie directly in those of their classes, of the kinds in `trees.EXTENSIONS`. Hidden files are passed over. Every
+    image becomes RGB as `read_image` does it.
 
     Args:
         image_size: every image is brought to this height and width: its short side is scaled, smoothly, and the middle
@@ -39,11 +41,11 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_sh
         UserError: the tree is not as described, or images cannot be read or are too large.
     """
     path = Path(os.path.abspath(path.expanduser()))
-    tree = open_tree(path)
+    tree = open_source(path)
     listing = tree.listing()
     _say_passed_over(tree)
     images = split_images(path, listing, test_share)
-    name = path.name if isinstance(tree, Folder) else path.stem
+    name = tree.name
     has_own_test = "test" in listing
     share = [] if has_own_test else [TEST_SHARE if test_share is None else test_share]
     fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size, *share)
@@ -59,7 +61,7 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_sh
 
 
 def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, int]) -> Split:
-    """Images to measure a network on: `<class>/*`, or the `test/<class>/*` of a tree; a folder or a .zip of one.
+    """Images to measure a network on: `<class>/*`, or the test images of a source with splits, as `image_folder` has.
 
     Args:
         classes: those that the network knows, by label. There may be images of some of them only.
@@ -69,20 +71,19 @@ def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, i
         UserError: there are no such images, a class is unknown or empty, or an image cannot be read.
     """
     check_channels(shape[2])
-    tree = open_tree(path)
+    tree = open_source(path.expanduser())
     found = tree.labelled()
     _say_passed_over(tree)
     label = {composed(name): number for number, name in enumerate(classes)}
     _check_labelled(path, found, list(label))
-    names = [image for name in sorted(found) for image in found[name]]
-    labels = [label[name] for name in sorted(found) for _ in found[name]]
+    names, labels = _in_order(tree, [(image, label[name]) for name in sorted(found) for image in found[name]])
     images = np.empty((len(names), *shape), np.uint8)
     with ready_for_threads(), progress(len(names)) as advance:
         decode_all(tree, names, shape[:2], shape, cache.into(images), advance)
     return Split(torch.from_numpy(images), torch.tensor(labels))
 
 
-def _say_passed_over(tree: Folder | Archive) -> None:
+def _say_passed_over(tree: Source) -> None:
     if tree.passed_over:
         log.warning("%s: passed over %s", tree.path, in_words(tree.passed_over))
 
@@ -108,11 +109,11 @@ def _decode(
 ) -> Dataset:
     total = sum(len(names) for classes in images.values() for names in classes.values())
     log.info("decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path)
-    names = {split: [name for some in classes.values() for name in some] for split, classes in images.items()}
-    labels = {
-        split: torch.arange(len(classes)).repeat_interleave(torch.tensor([len(some) for some in classes.values()]))
-        for split, classes in images.items()
-    }
+    names, labels = {}, {}
+    for split, classes in images.items():
+        labelled = [(image, label) for label, some in enumerate(classes.values()) for image in some]
+        names[split], numbers = _in_order(tree, labelled)
+        labels[split] = torch.tensor(numbers)
 
     def decode(size: Size | None, about: dict[str, Any]) -> Dataset:
         shape = (*size, 3) if size else first_shape(tree, names["train"])
@@ -131,3 +132,10 @@ def _decode(
         side = default_side(tree, names["train"])
         note = f"{mixed}: all are brought to {side}x{side} (data.image_size={side})"
         return decode((side, side), {**about, "note": note})
+
+
+def _in_order(source: Source, labelled: list[tuple[str, int]]) -> tuple[list[str], list[int]]:
+    """Return names and labels in the order in which the images are read."""
+    if source.is_sequential:
+        labelled = sorted(labelled, key=lambda item: item[0].rpartition("/")[2])
+    return [name for name, _ in labelled], [label for _, label in labelled]

@@ -39,7 +39,7 @@ def open_tree(path: Path) -> "Folder | Archive":
     if path.is_dir():
         return Folder(path)
     if not path.exists():
-        raise UserError(f"{path}: no such folder or .zip")
+        raise UserError(f"{path}: no such folder or .zip, and no such .parquet or .tar")
     return Archive(path)
 
 
@@ -95,9 +95,11 @@ class Folder:
     """A tree of folders. Hidden files, other files than images, and other folders than the splits are passed over."""
 
     stamp = ()
+    is_sequential = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.name
         self.root = path.resolve()
         self.passed_over: Counter[str] = Counter()
         self._stored: dict[str, str] = {}  # folders of classes as they are on the disk
@@ -135,6 +137,10 @@ class Folder:
         """The bytes of `<split>/<class>/<file>`."""
         folder, _, file = name.rpartition("/")
         return read_bytes(self.path / self._stored[folder] / file, MAX_MEMBER_BYTES)
+
+    def shown(self, name: str) -> str:
+        """Return an image's name for messages."""
+        return f"{self.path}/{name}"
 
     def _is_class(self, folder: os.DirEntry[str]) -> bool:
         """Tell a class that is called `test` from a split: it holds images, and no folders."""
@@ -182,10 +188,13 @@ class Folder:
 class Archive:
     """A .zip of a tree, perhaps inside folders of its own. Read in place, never unpacked."""
 
+    is_sequential = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.stem
         if not path.is_file():
-            raise UserError(f"{path} is neither a folder nor a .zip")
+            raise UserError(f"{path} is neither a folder nor a .zip, .parquet or .tar")
         try:
             self.zip = zipfile.ZipFile(path)
         except Exception as problem:  # given broken bytes it may raise anything at all
@@ -247,6 +256,10 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`, checked against the zip's own checksum."""
         return self.zip.read(self._members[self.top + name])
+
+    def shown(self, name: str) -> str:
+        """Return an image's name for messages."""
+        return f"{self.path}/{name}"
 
     def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
         """Check the members and return them by name, as `a/b/c`; PowerShell's zips have backslashes."""
