@@ -12,7 +12,7 @@ from convmixer.training.metrics import Metric
 
 Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 BINS = 15
-PARTS = ("labels", "predicted", "confidence", "loss", "in_top_5", "hit_with_mirror")  # of `Scores`, beside its metrics
+PARTS = ("labels", "predicted", "confidence", "loss", "in_top_5", "right_with_views")  # of `Scores`, beside its metrics
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
@@ -48,7 +48,7 @@ class Scores:
         confidence: their softmax, float64 `[n]`.
         loss: the cross-entropy, float64 `[n]`.
         in_top_5: `[n]`.
-        hit_with_mirror: whether image and mirror image together are right, `[n]`; empty where that was not asked.
+        right_with_views: whether the mean logits of test-time views are right, `[n]`; empty where there are none.
         metrics: of each metric, float64 `[n]`.
     """
 
@@ -57,17 +57,17 @@ class Scores:
     confidence: Tensor
     loss: Tensor
     in_top_5: Tensor
-    hit_with_mirror: Tensor
+    right_with_views: Tensor
     metrics: dict[str, Tensor]
 
 
-def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], mirrored: Tensor | None = None) -> Scores:
+def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], of_views: Tensor | None = None) -> Scores:
     """Score a batch.
 
     Args:
         logits: float32 `[n, classes]`.
         labels: int64 `[n]`.
-        mirrored: the logits of the mirrored images.
+        of_views: the mean logits of test-time views, float32 `[n, classes]`.
     """
     confidence, predicted = logits.double().softmax(1).max(1)
     top = logits.topk(min(5, logits.shape[1])).indices
@@ -78,7 +78,7 @@ def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], mirrore
         confidence,
         F.cross_entropy(logits, labels, reduction="none").double(),
         (top == labels[:, None]).any(1),
-        none if mirrored is None else (logits + mirrored).argmax(1) == labels,
+        none if of_views is None else of_views.argmax(1) == labels,
         {name: metric(logits, labels).double() for name, metric in metrics.items()},
     )
 
