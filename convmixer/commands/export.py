@@ -7,17 +7,20 @@ import click
 from convmixer.commands.import_ import LAYOUTS
 from convmixer.commands.shared import FORCE, pass_configs
 
-FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
+FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx", "hub")  # as in trained/export.py
 
 
 @click.command()
 @click.argument("run")
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="The file to write; for hub, the folder."
+)
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    help="File format: ours, other people's weights, torch.export or ONNX; default: from the ending of the file.",
+    help="File format: ours, other people's weights, torch.export, ONNX, or a folder for the Hugging Face Hub; "
+    "default: from the ending of the file.",
 )
 @click.option(
     "--fold",

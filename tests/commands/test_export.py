@@ -219,6 +219,43 @@ def test_wrong_requests_are_one_line_and_leave_nothing(here, refusal, arguments,
     assert {path.name for path in here.iterdir()} == {"folder.safetensors", "README.md"}
 
 
+def test_a_folder_for_the_hub_is_what_its_card_says(here, call, refusal):
+    from huggingface_hub import ModelCard
+
+    arguments = ["export", str(WEIGHTS), "--format", "hub", "--output", "mine"]
+    said = call(*arguments).out
+    assert "hf upload USER/NAME mine" in said
+    assert {path.name for path in (here / "mine").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    defined = use_as_the_card_says(here / "mine" / "README.md")
+    assert_gives_the_same(defined["model"])
+    assert tuple(defined["classes"]) == load(WEIGHTS).classes
+    metadata = ModelCard.load(here / "mine" / "README.md").data
+    assert (metadata.license, metadata.library_name, metadata.pipeline_tag) == ("mit", "timm", "image-classification")
+    (result,) = metadata.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.8409, "cifar10-jpeg")
+    assert "exists; --force overwrites" in refusal(arguments)
+    call(*arguments, "--force")
+    (here / "mine" / "secret.txt").write_text("")
+    assert "holds secret.txt, which is not of a model" in refusal([*arguments, "--force"])
+    assert "is a file" in refusal([*arguments[:-1], "mine/README.md"])
+
+
+@pytest.mark.slow
+def test_timm_creates_a_network_of_one_of_its_sizes_from_the_folder(here, call):
+    from peers import as_if_trained, timm_conv_mixer
+
+    theirs = as_if_trained(timm_conv_mixer(768, 32, 7, 7, 5, 3, "ReLU"))
+    torch.save(theirs.state_dict(), "theirs.pth")
+    facts = ("--classes", "a,b,c,d,e", "--image-size", "28", "--mean", ".5,.5,.5", "--std", ".2,.2,.2")
+    call("import", "theirs.pth", "--output", "ours.safetensors", *facts)
+    call("export", "ours.safetensors", "--format", "hub", "--output", "mine")
+    defined = use_as_the_card_says(here / "mine" / "README.md")
+    batch = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(defined["model"](batch), theirs(batch), atol=1e-4, rtol=1e-4)
+    assert tuple(defined["classes"]) == ("a", "b", "c", "d", "e")
+
+
 def test_the_ending_names_the_format_and_a_file_is_kept_unless_forced(here, call, refusal):
     arguments = ["export", str(WEIGHTS), "--output", "mine.pt2"]
     call(*arguments)
