@@ -15,6 +15,7 @@ from convmixer.console import composed
 from convmixer.data import cache
 from convmixer.data.decoding import MixedSizes, Source, decode_all, default_side, first_shape, progress
 from convmixer.data.image_files import READER, Size, check_channels, ready_for_threads
+from convmixer.data.records import Records
 from convmixer.data.sources import open_source
 from convmixer.data.splits import Dataset, Split
 from convmixer.data.tree_splits import TEST_SHARE, Images, class_names, split_images
@@ -41,22 +42,26 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_sh
         UserError: the tree is not as described, or images cannot be read or are too large.
     """
     path = Path(os.path.abspath(path.expanduser()))
-    tree = open_source(path)
-    listing = tree.listing()
-    _say_passed_over(tree)
-    images = split_images(path, listing, test_share)
-    name = tree.name
-    has_own_test = "test" in listing
-    share = [] if has_own_test else [TEST_SHARE if test_share is None else test_share]
-    fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size, *share)
-    dataset = cache.load(cache_folder, name, fingerprint)
+    source = open_source(path)
+    # Of a tree all files are looked at; of files that hold many images each, only these, until there is no cache.
+    listing = None if isinstance(source, Records) else source.listing()
+    _say_passed_over(source)
+    has_own_test = "test" in (source.splits if isinstance(source, Records) else listing)
+    share = TEST_SHARE if test_share is None else test_share
+    fingerprint = cache.fingerprint(READER, source.stamp, listing, image_size, *([] if has_own_test else [share]))
+    dataset = cache.load(cache_folder, source.name, fingerprint)
     if dataset is None:
-        source = f"{path} at size {image_size}" + "".join(f", {part:g} of it for the test" for part in share)
-        about = {"name": name, "classes": tuple(images["train"]), "source": source}
+        images = split_images(path, source.listing() if listing is None else listing, share)
+        origin = f"{path} at size {image_size}" + ("" if has_own_test else f", {share:g} of it for the test")
+        about = {"name": source.name, "classes": tuple(images["train"]), "source": origin}
         with ready_for_threads():
-            dataset = _decode(tree, images, image_size, cache_folder, fingerprint, about)
+            dataset = _decode(source, images, image_size, cache_folder, fingerprint, about)
     if dataset.note:
         log.info("%s", dataset.note)
+    if not has_own_test:
+        n, rest = len(dataset.test.labels), len(dataset.train.labels)
+        kept = f"{n:,} of its {n + rest:,} images are kept for the test (data.test={share:g})"
+        log.info("%s holds no test/: %s", path, kept)
     return replace(dataset, has_own_test=has_own_test)
 
 

@@ -56,7 +56,8 @@ class Records(ABC):
 
     Attributes:
         path: the folder or the file, as it was given.
-        passed_over: unused here; trees of images count files that are no images.
+        splits: the split that each file is of, by its name.
+        passed_over: how many files in the files are no images, by their endings.
     """
 
     is_sequential = True
@@ -67,11 +68,8 @@ class Records(ABC):
         self.passed_over: Counter[str] = Counter()
         self.files = list(files)
         self._root = path if path.is_dir() else path.parent
-        states = [os.stat(file) for file in self.files]
-        self.stamp = [
-            (self._shown_file(file), state.st_size, state.st_mtime_ns)
-            for file, state in zip(files, states, strict=True)
-        ]
+        self.splits = [self._split(file) for file in files]
+        self.stamp = [[self._shown_file(file), *state_of(file)] for file in files]
 
     def listing(self) -> Listing:
         """Return every image by split and class; the names of files say of which split they are.
@@ -79,12 +77,11 @@ class Records(ABC):
         Raises:
             UserError: a file is damaged or has no labels, or some files name a split and others do not.
         """
-        splits = [self._split(file) for file in self.files]
-        if UNSPLIT in splits and len(set(splits)) > 1:
-            odd = self._shown_file(self.files[splits.index(UNSPLIT)])
+        if UNSPLIT in self.splits and len(set(self.splits)) > 1:
+            odd = self._shown_file(self.files[self.splits.index(UNSPLIT)])
             raise UserError(f"{self.path}: {odd} names no split, others do: expected train, test or val in its name")
         listing: Listing = {}
-        for number, (split, labels) in enumerate(zip(splits, self._all_labels(), strict=True)):
+        for number, (split, labels) in enumerate(zip(self.splits, self._all_labels(), strict=True)):
             classes = listing.setdefault(split, {})
             for row, label in enumerate(labels):
                 if len(label) > LONGEST_NAME or not label.strip():
@@ -133,6 +130,12 @@ class Records(ABC):
     @abstractmethod
     def _shown_row(self, number: int, row: int) -> str:
         """Return what an image is called within its file, for messages."""
+
+
+def state_of(file: Path) -> tuple[int, ...]:
+    """Return numbers that change when the file does, or is another."""
+    status = os.stat(file)
+    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _key(number: int, row: int) -> str:

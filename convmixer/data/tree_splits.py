@@ -4,7 +4,6 @@ Sources are trees of images (`trees.py`) and files of labelled images; all give 
 """
 
 import hashlib
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,15 +20,13 @@ TEST_SHARE = 0.1
 EXPECTED = "expected train/<class>/* and test/<class>/*, or <class>/*"
 MOST_NAMED = 5  # faults that one error names
 
-log = logging.getLogger("convmixer")
 
-
-def split_images(path: Path, listing: Listing, test_share: float | None) -> Images:
+def split_images(path: Path, listing: Listing, test_share: float) -> Images:
     """Return the names of the images of `train`, `test` and, if the source has one, `valid`, by class.
 
     Args:
         path: the source, for messages.
-        test_share: the part of each class that is kept for the test where the source has no test split; None: 0.1.
+        test_share: the part of each class that is kept for the test where the source has no test split.
 
     Raises:
         UserError: splits, classes or images are missing; one line names all that is.
@@ -39,7 +36,7 @@ def split_images(path: Path, listing: Listing, test_share: float | None) -> Imag
     for folder, classes in listing.items():
         split = "valid" if folder in VALIDATION else folder or "train"
         images[split] = {name: _names(folder, name, classes[name]) for name in sorted(classes)}
-    return images if "test" in images else images | _without_test(path, images["train"], test_share)
+    return images if "test" in images else images | _without_test(images["train"], test_share)
 
 
 def _names(folder: str, class_name: str, files: Iterable[str]) -> list[str]:
@@ -81,18 +78,14 @@ def class_names(names: Sequence[str]) -> str:
     return f"the class{'' if len(names) == 1 else 'es'} {shown}{more}"
 
 
-def _without_test(path: Path, train: Mapping[str, list[str]], share: float | None) -> Images:
+def _without_test(train: Mapping[str, list[str]], share: float) -> Images:
     """Take a share of each class for the test, at least one image: the same ones for every `seed`.
 
     A run may begin from the weights of a run with another seed: it must not have been trained on these images.
     """
-    share = TEST_SHARE if share is None else share
     test = {name: sorted(_first(images, share)) for name, images in train.items()}
     chosen = {image for images in test.values() for image in images}
     kept = {name: [image for image in images if image not in chosen] for name, images in train.items()}
-    n_test, n = (sum(map(len, classes.values())) for classes in (test, train))
-    log.info("%s holds no test/: %s of its %s images are kept for the test (data.test=%g)",
-             path, f"{n_test:,}", f"{n:,}", share)  # fmt: skip
     return {"train": kept, "test": test}
 
 

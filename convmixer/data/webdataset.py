@@ -8,11 +8,12 @@ import os
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from convmixer.console import one_line, shortened
-from convmixer.data.records import Records
+from convmixer.data.records import Records, state_of
 from convmixer.data.trees import EXTENSIONS, MAX_MEMBER_BYTES
 from convmixer.errors import UserError
 from convmixer.files.untrusted import as_utf8, open_ordinary, parse_json, read_bytes
@@ -42,21 +43,30 @@ class TarShards(Records):
 
     def __init__(self, path: Path, files: Sequence[Path]) -> None:
         super().__init__(path, files)
-        self._samples = [self._read_shard(file) for file in files]
-        self._opened = [open_ordinary(file) for file in files]
+        places = (self._root / name for name in CLASS_FILES)
+        self._class_file = next((place for place in places if place.is_file()), None)
+        if self._class_file:
+            self.stamp.append([self._class_file.name, *state_of(self._class_file)])
+
+    @cached_property
+    def _samples(self) -> list[list[Sample]]:
+        return [self._read_shard(file) for file in self.files]
+
+    @cached_property
+    def _opened(self) -> list[BinaryIO]:
+        return [open_ordinary(file) for file in self.files]
 
     def _all_labels(self) -> list[list[str]]:
         names = self._class_names()
         return [[_class_name(sample, names, self.path) for sample in shard] for shard in self._samples]
 
     def _class_names(self) -> list[str] | None:
-        file = next((self._root / name for name in CLASS_FILES if (self._root / name).is_file()), None)
-        if file is None:
+        if self._class_file is None:
             return None
         try:
-            return as_utf8(read_bytes(file)).decode().split("\n")
+            return as_utf8(read_bytes(self._class_file)).decode().split("\n")
         except ValueError as error:
-            raise UserError(f"{file}: can't be read: {one_line(error)}") from None
+            raise UserError(f"{self._class_file}: can't be read: {one_line(error)}") from None
 
     def _read_shard(self, file: Path) -> list[Sample]:
         images: dict[str, tarfile.TarInfo] = {}

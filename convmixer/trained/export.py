@@ -64,9 +64,7 @@ def export(
         _check_layout(trained, format_name)
     if format_name == "hub":
         write_folder(trained, output)
-        print(
-            f"{output}: {', '.join(FILES)}; upload it with: hf upload USER/NAME {shlex.quote(str(output))}"
-        )
+        print(f"{output}: {', '.join(FILES)}; upload it with: hf upload USER/NAME {shlex.quote(str(output))}")
         return
     if format_name == "safetensors":
         save_weights(output, trained.model.state_dict(), metadata_of(trained))

@@ -146,6 +146,20 @@ def test_a_changed_file_is_decoded_again(rows, tmp_path: Path) -> None:
     assert of_dataset(load(tmp_path / "pets.parquet")) != before
 
 
+def test_changed_names_of_classes_are_seen(rows, tmp_path: Path) -> None:
+    folder = shards(tmp_path / "pets", rows)
+    load(folder)
+    (folder / "classes.txt").write_text("ant\r\nbee\r\ncow\r\n")
+    assert load(folder).classes == ("ant", "bee", "cow")
+
+
+def test_the_second_start_reads_the_cache_alone(rows, tmp_path: Path, monkeypatch) -> None:
+    folder = shards(tmp_path / "pets", rows)
+    first = load(folder)
+    monkeypatch.setattr("convmixer.data.webdataset.TarShards._read_shard", None)
+    assert of_dataset(load(folder)) == of_dataset(first)
+
+
 def cut(file: Path, size: int) -> None:
     file.write_bytes(file.read_bytes()[:size])
 
