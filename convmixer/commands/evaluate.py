@@ -94,15 +94,17 @@ def _network_and_its_data(
     from convmixer.configs.reopening import reopen, reopen_file
     from convmixer.tracking.runs import run
     from convmixer.trained import load
+    from convmixer.trained.opening import check_reference
 
-    trained = load(reference, configs_class)
+    check_reference(reference)
 
     def opened(changes: Mapping[str, Any]) -> "Configs":
         if _is_file(reference):
-            return reopen_file(configs_class, trained, changes)
+            return reopen_file(configs_class, load(reference, configs_class), changes)
         return reopen(configs_class, run(reference), changes, CHANGEABLE)
 
-    conf = opened(changes)
+    conf = opened(changes)  # first, as it refuses a run of another script
+    trained = load(reference, configs_class)
     height, width, _ = trained.image_shape
     if "data.image_size" not in changes and height == width != conf.data.dataset.train.stored.shape[1]:
         conf = opened({**changes, "data.image_size": height})

@@ -51,13 +51,22 @@ def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None)
     """
     if str(reference).endswith(".safetensors"):
         return from_file(Path(reference), configs_class)
+    check_reference(reference)
+    return from_run(run(str(reference)), configs_class)
+
+
+def check_reference(reference: str | Path) -> None:
+    """Check that a reference is not a file of another kind.
+
+    Raises:
+        UserError: it is; the message says what is taken.
+    """
     ending = Path(reference).suffix.lower()
     if ending in NOT_TAKEN:
         raise UserError(
             f"{reference}: expected a run (its uuid, the beginning of it, last or best) or a .safetensors file of "
             f"`export` or `import`; {NOT_TAKEN[ending]}"
         )
-    return from_run(run(str(reference)), configs_class)
 
 
 NOT_TAKEN = {
