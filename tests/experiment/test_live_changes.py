@@ -2,10 +2,12 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from conftest import metrics_saved, wait_for
+from conftest import EXPERIMENT, metrics_saved, wait_for
 from run_folders import assert_same_result, only_run
 
 from convmixer.configs import Configs
