@@ -9,6 +9,7 @@ As a library:
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,8 +61,13 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, including those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+    """Return the public names, also of what is not imported yet, and the modules that are."""
+    return sorted({*__all__, *(name for name, value in globals().items() if _is_shown(name, value))})
+
+
+def _is_shown(name: str, value: Any) -> bool:
+    is_dunder = name.startswith("__")
+    return is_dunder or (isinstance(value, ModuleType) and value.__name__ == f"{__name__}.{name}")
 
 
 def main(configs_class: "type[Configs] | None" = None) -> None:

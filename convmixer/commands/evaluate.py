@@ -63,11 +63,13 @@ def evaluate(
     from convmixer.tracking.recorded_run import Run
     from convmixer.tracking.runs import run as find_run
     from convmixer.trained.evaluate import evaluate as measure
+    from convmixer.trained.opening import check_reference
 
     if json_file == "-":
         logging.getLogger("convmixer").setLevel(logging.WARNING)
     use_project_folder()
     changes = check_changes(split_assignments(overrides), keys_of(configs_class), CHANGEABLE)
+    check_reference(run)
     source = Path(run) if run.endswith(".safetensors") else find_run(run)
     trained, name, split = _network_and_images(configs_class, source, changes, data)
     if isinstance(source, Run):
@@ -80,6 +82,7 @@ def _network_and_images(
     configs_class: "type[Configs]", source: "Path | Run", changes: Mapping[str, Any], data: Path | None
 ) -> "tuple[Trained, str, Split]":
     from convmixer.data.images import labelled_images
+    from convmixer.data.records import name_of
 
     if data is None:
         trained, dataset = _network_and_its_data(configs_class, source, changes)
@@ -89,8 +92,7 @@ def _network_and_images(
         raise UserError(f"command line: --data and {clash} exclude each other: give only one of them")
     trained = _opened(source, configs_class)
     data = data.expanduser().resolve()
-    name = data.stem if data.is_file() else data.name
-    return trained, name, labelled_images(data, trained.classes, trained.image_shape)
+    return trained, name_of(data), labelled_images(data, trained.classes, trained.image_shape)
 
 
 def _network_and_its_data(
@@ -99,12 +101,16 @@ def _network_and_its_data(
     from convmixer.configs.checks import check_configs
     from convmixer.configs.reopening import reopen, reopen_file
 
-    if isinstance(source, Path):
-        trained = _opened(source, configs_class)
-        conf = reopen_file(configs_class, trained, changes)
-    else:
-        conf = reopen(configs_class, source, changes, CHANGEABLE)
-        trained = _opened(source, configs_class)
+    def reopened(changes: Mapping[str, Any]) -> "Configs":
+        if isinstance(source, Path):
+            return reopen_file(configs_class, _opened(source, configs_class), changes)
+        return reopen(configs_class, source, changes, CHANGEABLE)
+
+    conf = reopened(changes)  # first, as it refuses a run of another script
+    trained = _opened(source, configs_class)
+    height, width, _ = trained.image_shape
+    if "data.image_size" not in changes and height == width != conf.data.dataset.train.stored.shape[1]:
+        conf = reopened({**changes, "data.image_size": height})
     check_configs(conf)
     dataset = conf.data.dataset
     if tuple(dataset.classes) != trained.classes[: len(dataset.classes)]:

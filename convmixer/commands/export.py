@@ -5,20 +5,22 @@ from pathlib import Path
 import click
 
 from convmixer.commands.import_ import LAYOUTS
-from convmixer.commands.shared import RUN_OR_FILE, pass_configs
+from convmixer.commands.shared import FORCE, RUN_OR_FILE, pass_configs
 
-FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
+FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx", "hub")  # as in trained/export.py
 
 
 @click.command()
 @RUN_OR_FILE
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="The file to write; for hub, the folder."
+)
 @click.option(
     "--format",
     "format_name",
     type=click.Choice(FORMATS),
-    default="safetensors",
-    help="File format: ours, other people's weights, torch.export or ONNX.",
+    help="File format: ours, other people's weights, torch.export, ONNX, or a folder for the Hugging Face Hub; "
+    "default: from the ending of the file.",
 )
 @click.option(
     "--fold",
@@ -26,8 +28,9 @@ FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
     is_flag=True,
     help="Fold BatchNorm into its neighbours for faster inference (only pt2 and onnx).",
 )
+@FORCE
 @pass_configs
-def export(configs_class: type, run: str, output: Path, format_name: str, folded: bool) -> None:
+def export(configs_class: type, run: str, output: Path, format_name: str | None, folded: bool, force: bool) -> None:
     """Write trained weights to a file, with a model card.
 
     RUN is a run that has ended (its uuid, the beginning of it, `last` or `best`) or a .safetensors file.
@@ -36,4 +39,4 @@ def export(configs_class: type, run: str, output: Path, format_name: str, folded
     from convmixer.trained.export import export as write
 
     use_project_folder()
-    write(run, configs_class, output, format_name, folded)
+    write(run, configs_class, output, format_name, folded, force)

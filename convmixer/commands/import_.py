@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from convmixer.commands.shared import pass_configs
+from convmixer.commands.shared import FORCE, pass_configs
 
 LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which takes a second to import
 
@@ -35,6 +35,7 @@ LAYOUTS = ("timm", "authors", "labml")  # as in model/interchange.py, which take
     type=click.Choice(("GELU", "ReLU", "SiLU")),
     help="Activation function (not stored in weight files).",
 )
+@FORCE
 @pass_configs
 def import_(
     configs_class: type,
@@ -43,6 +44,7 @@ def import_(
     layout: str,
     trained_on: str | None,
     activation: str | None,
+    force: bool,
     **given: Any,
 ) -> None:
     """Convert the weights of another ConvMixer.
@@ -54,4 +56,4 @@ def import_(
     from convmixer.trained.import_weights import import_weights
 
     defaults = resolve({"recipe": "small"}, keys_of(configs_class))
-    import_weights(file, output, layout, trained_on, activation, given, defaults)
+    import_weights(file, output, layout, trained_on, activation, given, defaults, force)

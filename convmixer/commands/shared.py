@@ -1,6 +1,8 @@
 """Arguments and checks that several commands share."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), help="YAML file with keys and values; the command line wins over it."
 )
 QUIET = click.option("--quiet", is_flag=True, help="Print only warnings and errors.")
+FORCE = click.option("--force", is_flag=True, help="Overwrite a file that exists.")
 
 
 class DefaultGroup(click.Group):
@@ -55,17 +58,34 @@ class DefaultGroup(click.Group):
 def pass_configs(command: Callable[..., None]) -> Callable[..., None]:
     """Pass the class that `main` was given, or our `Configs`, to a command as its first argument.
 
-    Our class is imported only when a command needs it: the import takes seconds, and other commands start at once.
+    Our class is imported only when a command needs it: the import takes seconds, and other commands start at once. A
+    terminal shows what is waited for.
     """
 
     @click.pass_obj
     @wraps(command)
     def with_configs(given: type | None, *arguments: Any, **options: Any) -> None:
         if given is None:
-            from convmixer.configs import Configs as given
+            with shown_meanwhile("loading PyTorch ..."):
+                from convmixer.configs import Configs as given
         command(given, *arguments, **options)
 
     return with_configs
+
+
+@contextmanager
+def shown_meanwhile(text: str) -> Iterator[None]:
+    """Show a text on a terminal, on standard error, and remove it when what is waited for is done."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    sys.stderr.write(text)
+    sys.stderr.flush()
+    try:
+        yield
+    finally:
+        sys.stderr.write(f"\r{' ' * len(text)}\r")
+        sys.stderr.flush()
 
 
 def check_given(configs_class: type, overrides: tuple[str, ...], config: Path | None) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Resid
     # Before the optimizer is made: it must hold the parameters that are on the device.
     c.model.to(device=device, memory_format=torch.channels_last)
     train = train_batches(c, c.train_split, device, workers, residence.is_resident)
-    valid = plain_batches(c, c.valid_split, device, workers, residence.is_resident) if c.data.validation else None
+    valid = (
+        plain_batches(c, c.valid_split, device, workers, residence.is_resident) if len(c.valid_split.labels) else None
+    )
     _prepare_model(c, train)
     precision = choose_precision(c.precision, device)
     kernels = _kernels(c, device, precision, workers)

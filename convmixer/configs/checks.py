@@ -91,6 +91,8 @@ def _classes(c: "Configs") -> str | None:
 def _split(c: "Configs") -> str | None:
     if c.final_weights == "best" and c.data.validation == 0 and "final_weights" in c.given():
         return "final_weights=best needs a validation split, but data.validation=0"
+    if c.data.test is not None and "data.test" in c.given() and c.data.dataset.has_own_test:
+        return f"data.test={c.data.test:g} is given, but {c.data.dataset.name} has test images of its own"
     return None
 
 
@@ -196,10 +198,9 @@ def _workers(c: "Configs", workers: Workers) -> str | None:
         return "minutes works in one process: under torchrun, give epochs or steps"
     if c.compile:
         return "compile=true works in one process, not under torchrun"
-    if 0 < c.data.validation < workers.world_size:
-        return (
-            f"data.validation={c.data.validation} is too small: each of the {workers.world_size} workers needs an image"
-        )
+    held_out = len(c.valid_split.labels)
+    if 0 < held_out < workers.world_size:
+        return f"data.validation={held_out} is too small: each of the {workers.world_size} workers needs an image"
     if c.batch_norm_over == "worker" and some_have_none(c, workers):
         return (
             f"batch_norm_over=worker needs images for each of the {workers.world_size} workers in every batch, also in "

@@ -21,15 +21,27 @@ class DataConfigs(BaseConfigs):
 
     dataset: Annotated[
         Dataset,
-        Knob("data set; auto: images if data.path is an image tree, else CIFAR-10, or shapes if no source has it"),
+        Knob("data set; auto: images if data.path holds images, else CIFAR-10, or shapes if no source has it"),
     ] = "auto"
-    path: Annotated[str | None, Knob("folder or .zip of images; for CIFAR, a folder with its files")] = None
-    image_size: Annotated[int | None, Knob("resize images to this height and width, in pixels", low=4, high=1024)] = (
-        None
-    )
+    path: Annotated[
+        str | None, Knob("folder, .zip, .parquet or .tar of images; for CIFAR, a folder with its files")
+    ] = None
+    image_size: Annotated[
+        int | None,
+        Knob("resize images to this height and width, in pixels; none: only if sizes differ", low=4, high=1024),
+    ] = None
     validation: Annotated[
-        int, Knob("number of training images held out for validation; 0: none, so the last weights are tested", low=0)
-    ] = 5000
+        int | None,
+        Knob(
+            "number of training images held out for validation; none: 5000, or a tenth where those would be more than "
+            "half, or the data's own; 0: no validation, so the last weights are tested",
+            low=0,
+        ),
+    ] = None
+    test: Annotated[
+        float | None,
+        Knob("part of the images kept for the test, if data.path has no test/; none: 0.1", above=0, high=0.9),
+    ] = None
     resident: Annotated[bool | None, Knob("keep all images in the device's memory; none: if they fit")] = None
 
 

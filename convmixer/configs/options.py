@@ -17,7 +17,7 @@ from convmixer.data import datasets, images, shapes
 from convmixer.data.augmentation import random_seed
 from convmixer.data.cifar import CifarName
 from convmixer.data.datasets import Dataset, Split
-from convmixer.data.trees import is_tree
+from convmixer.data.sources import is_source
 from convmixer.errors import UserError
 from convmixer.model import layers
 from convmixer.training import optimizers, schedules
@@ -47,7 +47,7 @@ def _augment(c: Configs) -> BaseConfigs:
 
 @option([Configs.train_split, Configs.valid_split], "splits")
 def _splits(c: Configs) -> tuple[Split, Split]:
-    return datasets.split_validation(c.data.dataset.train, c.data.validation, c.seed)
+    return datasets.train_and_valid(c.data.dataset, c.data.validation, c.seed)
 
 
 @option(Configs.n_classes, "from_data")
@@ -108,7 +108,7 @@ def _trainer() -> type[Trainer]:
 @option(DataConfigs.dataset, "auto")
 def _auto(c: DataConfigs) -> Dataset:
     if c.path is not None:
-        return _images(c) if is_tree(Path(c.path)) else _cifar10(c)
+        return _images(c) if is_source(Path(c.path)) else _cifar10(c)
     # Workers of torchrun and trials of a sweep must all train on the same data.
     is_one_of_several = not {"TORCHELASTIC_RUN_ID", "CONVMIXER_STUDY"}.isdisjoint(os.environ)
     return datasets.auto(lab.get_data_path(), may_fall_back=not is_one_of_several)
@@ -135,7 +135,7 @@ def _cifar(c: DataConfigs, name: CifarName) -> Dataset:
 def _images(c: DataConfigs) -> Dataset:
     if c.path is None:
         raise UserError("data.dataset=images needs data.path=FOLDER (a folder of images, or a .zip)")
-    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache")
+    return images.image_folder(Path(c.path), c.image_size, lab.get_data_path() / "cache", c.test)
 
 
 @option(DataConfigs.dataset, "shapes")

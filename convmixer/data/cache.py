@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,8 +95,8 @@ def decoded(
     Where no cache can be written, it is decoded into memory.
 
     Args:
-        about: its `name`, its `classes` and its `source`, of which earlier states are dropped.
-        labels: int64 `[n]` of `train` and `test`.
+        about: its `name`, its `classes`, its `source`, of which earlier states are dropped, and perhaps a `note`.
+        labels: int64 `[n]` of `train`, `test` and perhaps `valid`.
         shape: height, width and channels of every image.
         decode: hands over all images of a split.
     """
@@ -113,8 +114,9 @@ def decoded(
     splits = {split: np.empty((len(labels[split]), *shape), np.uint8) for split in labels}
     for split, images in splits.items():
         decode(split, into(images))
-    train, test = (Split(torch.from_numpy(images), labels[split]) for split, images in splits.items())
-    return measured(about["name"], tuple(about["classes"]), train, test)
+    made = {split: Split(torch.from_numpy(images), labels[split]) for split, images in splits.items()}
+    dataset = measured(about["name"], tuple(about["classes"]), made["train"], made["test"])
+    return replace(dataset, valid=made.get("valid"), note=about.get("note"))
 
 
 def into(images: NDArray[np.uint8]) -> Put:

@@ -1,8 +1,8 @@
 """The file of a decoded data set, written and read piece by piece, so that it may be larger than memory.
 
-It is a safetensors file of four tensors, `<split>.images` and `<split>.labels`, whose metadata hold a checksum over
-everything. Images are not read but mapped: the system brings a part of them to memory when it is looked at, and drops
-it when memory is short.
+It is a safetensors file of two tensors for each split, `<split>.images` and `<split>.labels`, whose metadata hold a
+checksum over everything. The splits are `train`, `test` and, where a source has one of its own, `valid`. Images are not
+read but mapped: the system brings a part of them to memory when it is looked at, and drops it when memory is short.
 """
 
 import json
@@ -24,7 +24,6 @@ from torch import Tensor
 from convmixer.data.splits import Dataset, Split
 from convmixer.files.atomic import aside_name
 
-SPLITS = ("train", "test")
 PIECE = 2**22  # bytes in memory at once
 LONGEST_HEADER = 2**26  # bytes
 STATISTICS = 1024  # bytes at most for mean, deviation and checksum, which are known last
@@ -44,18 +43,19 @@ def read(path: Path) -> Dataset:
             raise ValueError("its checksum does not match")
         whole = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     about = json.loads(metadata["about"])
-    train, test = (
-        Split(
+    splits = {
+        split: Split(
             _mapped(whole, header[f"{split}.images"], start), _mapped(whole, header[f"{split}.labels"], start).clone()
         )
-        for split in SPLITS
-    )
-    for split in (train, test):
+        for split in ("train", "test", *(["valid"] if "valid.images" in header else []))
+    }
+    for split in splits.values():
         if len(split.images) != len(split.labels) or not 0 <= split.labels.min() <= split.labels.max() < len(
             about["classes"]
         ):
             raise ValueError("its labels are not those of its images")
-    return Dataset(about["name"], tuple(about["classes"]), train, test, tuple(about["mean"]), tuple(about["std"]))
+    statistics = {"mean": tuple(about["mean"]), "std": tuple(about["std"])}
+    return Dataset(about["name"], tuple(about["classes"]), **splits, **statistics, note=about.get("note"))
 
 
 def read_source(path: Path) -> str:
@@ -82,7 +82,7 @@ class Draft:
         size = self._start + max(entry["data_offsets"][1] for entry in self._header.values())
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(self._file.fileno(), 0, size)  # a disk too small is found now, not in an hour
-        for split in SPLITS:
+        for split in labels:
             self._write(self._offset(f"{split}.labels"), labels[split].numpy())
 
     def put(self, split: str, first: int, images: NDArray[np.uint8]) -> None:
@@ -123,8 +123,8 @@ def written(
     """A draft that becomes the file at `path` once it was finished, and is gone where it was not.
 
     Args:
-        about: `source`, `name`, `classes`.
-        labels: int64 `[n]` of each of `SPLITS`.
+        about: `source`, `name`, `classes`, perhaps `note`.
+        labels: int64 `[n]` of each split.
         shape: height, width and channels of every image.
 
     Raises:
@@ -144,8 +144,8 @@ def written(
 
 def _layout(labels: Mapping[str, Tensor], shape: tuple[int, ...]) -> dict[str, dict[str, Any]]:
     """safetensors' header of the tensors, one after the other: those of 8 bytes a number first."""
-    tensors = {f"{split}.labels": ("I64", [len(labels[split])]) for split in SPLITS}
-    tensors |= {f"{split}.images": ("U8", [len(labels[split]), *shape]) for split in SPLITS}
+    tensors = {f"{split}.labels": ("I64", [len(labels[split])]) for split in labels}
+    tensors |= {f"{split}.images": ("U8", [len(labels[split]), *shape]) for split in labels}
     header, end = {}, 0
     for name, (kind, dimensions) in tensors.items():
         begin, end = end, end + int(np.prod(dimensions)) * _NUMPY[kind]().itemsize

@@ -10,11 +10,11 @@ from pathlib import Path
 from convmixer.data.cifar import cifar, find, remedies, unavailable
 from convmixer.data.images import image_folder
 from convmixer.data.shapes import shapes
-from convmixer.data.splits import Dataset, Split, split_validation
-from convmixer.data.trees import is_tree
+from convmixer.data.sources import is_source
+from convmixer.data.splits import Dataset, Split, train_and_valid
 from convmixer.errors import Unavailable
 
-__all__ = ["Dataset", "Split", "auto", "cifar", "dataset_of_auto", "image_folder", "shapes", "split_validation"]
+__all__ = ["Dataset", "Split", "auto", "cifar", "dataset_of_auto", "image_folder", "shapes", "train_and_valid"]
 
 
 def auto(folder: Path, *, may_fall_back: bool) -> Dataset:
@@ -38,7 +38,7 @@ def dataset_of_auto(names: Collection[str], path: Path | None) -> str:
         names: has the data set's name among them.
         path: the run's `data.path`.
     """
-    if path is not None and is_tree(path):
+    if path is not None and is_source(path):
         return "images"
     return next((name for name in ("shapes", "cifar10") if name in names), "images")
 

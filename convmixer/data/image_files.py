@@ -46,19 +46,24 @@ def read_image(data: bytes, size: Size | None, channels: int = 3) -> NDArray[np.
         Exception: what the decoder of that format raises for a broken file.
     """
     with open_image(data) as image:
-        if image.width * image.height > MAX_PIXELS:
-            raise UserError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
-        image.load()  # which turns a TIFF upright
-        turn = TURNS.get(_orientation(image))
-        image = _eight_bits(image, data)
-        is_transparent = "A" in image.getbands() or "transparency" in image.info
-        image = image.convert("RGBA" if is_transparent else "RGB")
-        image = image if turn is None else image.transpose(turn)
-        if size is not None and image.size != size[::-1]:
-            image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
-        if is_transparent:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-        return np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
+        return pixels_of(image, size, channels, depth=data[24] if image.format == "PNG" else 8)
+
+
+def pixels_of(image: Image.Image, size: Size | None, channels: int = 3, depth: int = 8) -> NDArray[np.uint8]:
+    """Return the pixels of an image that Pillow has opened, as `read_image` does; depth: bits per sample of a PNG."""
+    if image.width * image.height > MAX_PIXELS:
+        raise UserError(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS:,}")
+    image.load()  # which turns a TIFF upright
+    turn = TURNS.get(_orientation(image))
+    image = _eight_bits(image, depth)
+    is_transparent = "A" in image.getbands() or "transparency" in image.info
+    image = image.convert("RGBA" if is_transparent else "RGB")
+    image = image if turn is None else image.transpose(turn)
+    if size is not None and image.size != size[::-1]:
+        image = ImageOps.fit(image, size[::-1], Image.Resampling.BICUBIC)
+    if is_transparent:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert(MODES[channels])).reshape(image.height, image.width, channels)
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -69,6 +74,16 @@ def open_image(data: bytes) -> Image.Image:
     """
     Image.init()
     return Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return width and height of an image as it is stored, which is read from its beginning.
+
+    Raises:
+        Exception: what Pillow raises for what is no image.
+    """
+    with open_image(data) as image:
+        return image.size
 
 
 def check_channels(channels: int) -> None:
@@ -97,9 +112,8 @@ def _orientation(image: Image.Image) -> int:
     return orientation if isinstance(orientation, int) else 1
 
 
-def _eight_bits(image: Image.Image, data: bytes) -> Image.Image:
+def _eight_bits(image: Image.Image, depth: int) -> Image.Image:
     """Bring an image to at most 8 bits a channel, and with it the level that its file marks as transparent."""
-    depth = data[24] if image.format == "PNG" else 8
     if not image.mode.startswith("I;16") and not (image.mode == "I" and image.format == "PPM"):
         if image.mode in ("I", "F"):
             raise UserError("signed, or 32 bits per channel: expected 8 or 16")

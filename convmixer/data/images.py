@@ -1,61 +1,72 @@
-"""Any tree of images, a folder or a .zip, as a data set: decoded once, in threads, and kept in a cache."""
+"""Any images of one's own as a data set: decoded once, in threads, and kept in a cache."""
 
 import logging
-import math
 import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from convmixer.console import composed
 from convmixer.data import cache
-from convmixer.data.image_files import READER, Size, check_channels, read_image, ready_for_threads, what_is_wrong
+from convmixer.data.decoding import MixedSizes, Source, decode_all, default_side, first_shape, progress
+from convmixer.data.image_files import READER, Size, check_channels, ready_for_threads
+from convmixer.data.records import Records
+from convmixer.data.sources import open_source
 from convmixer.data.splits import Dataset, Split
-from convmixer.data.trees import EXTENSIONS, SPLITS, Archive, Folder, Listing, in_words, is_tree, open_tree
+from convmixer.data.tree_splits import TEST_SHARE, Images, class_names, split_images
+from convmixer.data.trees import EXTENSIONS, in_words
 from convmixer.errors import UserError
-
-CHUNK = 256  # images per task, at most: threads hand over seldom enough for it not to cost
-CHUNK_BYTES = 2**24  # likewise; with a chunk for each core, what decoding takes in memory
 
 log = logging.getLogger("convmixer")
 
 
-def image_folder(path: Path, image_size: int | None, cache_folder: Path) -> Dataset:
-    """The images under `path`: `train/<class>/*` and `test/<class>/*`, a folder or a .zip of one.
+def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_share: float | None = None) -> Dataset:
+    """The images at `path`, a folder or a .zip: `train/<class>/*` and `test/<class>/*`, or `<class>/*` alone.
 
-    Classes are the sorted folders of `train`; images lie directly in them, of the kinds in `trees.EXTENSIONS`. Hidden
-    files are passed over. Every image becomes RGB as `read_image` does it.
+    It may also be a Parquet file or a WebDataset shard, a folder of such files, or a pattern of them. A folder `val/`,
+    `valid/` or `validation/` beside the others is the validation split. Classes are sorted by name; in folders, images
+    lie directly in those of their classes, of the kinds in `trees.EXTENSIONS`. Hidden files are passed over. Every
+    image becomes RGB as `read_image` does it.
 
     Args:
         image_size: every image is brought to this height and width: its short side is scaled, smoothly, and the middle
-            of the long side is kept. None: all must have one size already.
+            of the long side is kept. None: that of all images; where they have several, `default_side`.
+        test_share: the part of each class that is kept for the test where there is no `test/`; None: 0.1.
 
     Raises:
-        UserError: the tree is not as described, or an image cannot be read, is too large or of another size.
+        UserError: the tree is not as described, or images cannot be read or are too large.
     """
     path = Path(os.path.abspath(path.expanduser()))
-    tree = open_tree(path)
-    listing = tree.listing()
-    _say_passed_over(tree)
-    _check(path, listing)
-    name = path.name if isinstance(tree, Folder) else path.stem
-    fingerprint = cache.fingerprint(READER, tree.stamp, listing, image_size)
-    dataset = cache.load(cache_folder, name, fingerprint)
+    source = open_source(path)
+    # Of a tree all files are looked at; of files that hold many images each, only these, until there is no cache.
+    listing = None if isinstance(source, Records) else source.listing()
+    _say_passed_over(source)
+    has_own_test = "test" in (source.splits if isinstance(source, Records) else listing)
+    share = TEST_SHARE if test_share is None else test_share
+    fingerprint = cache.fingerprint(READER, source.stamp, listing, image_size, *([] if has_own_test else [share]))
+    dataset = cache.load(cache_folder, source.name, fingerprint)
     if dataset is None:
-        about = {"name": name, "classes": tuple(sorted(listing["train"])), "source": f"{path} at size {image_size}"}
+        images = split_images(path, source.listing() if listing is None else listing, share)
+        origin = f"{path} at size {image_size}" + ("" if has_own_test else f", {share:g} of it for the test")
+        about = {"name": source.name, "classes": tuple(images["train"]), "source": origin}
         with ready_for_threads():
-            dataset = _decode(tree, listing, image_size and (image_size, image_size), cache_folder, fingerprint, about)
-    return dataset
+            dataset = _decode(source, images, image_size, cache_folder, fingerprint, about)
+    if dataset.note:
+        log.info("%s", dataset.note)
+    if not has_own_test:
+        n, rest = len(dataset.test.labels), len(dataset.train.labels)
+        kept = f"{n:,} of its {n + rest:,} images are kept for the test (data.test={share:g})"
+        log.info("%s holds no test/: %s", path, kept)
+    return replace(dataset, has_own_test=has_own_test)
 
 
 def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, int]) -> Split:
-    """Images to measure a network on: `<class>/*`, or the `test/<class>/*` of a tree; a folder or a .zip of one.
+    """Images to measure a network on: `<class>/*`, or the test images of a source with splits, as `image_folder` has.
 
     Args:
         classes: those that the network knows, by label. There may be images of some of them only.
@@ -65,110 +76,71 @@ def labelled_images(path: Path, classes: Sequence[str], shape: tuple[int, int, i
         UserError: there are no such images, a class is unknown or empty, or an image cannot be read.
     """
     check_channels(shape[2])
-    tree = open_tree(path)
+    tree = open_source(path.expanduser())
     found = tree.labelled()
     _say_passed_over(tree)
-    if not found:
-        raise UserError(f"{path} holds no images: expected <class>/* or test/<class>/*")
     label = {composed(name): number for number, name in enumerate(classes)}
-    for name, images in sorted(found.items()):
-        if name not in label:
-            nearest = get_close_matches(name, classes, n=1) or [", ".join(classes)]
-            raise UserError(f"{path}: the network knows no class {name!r}, expected a folder named {nearest[0]}")
-        if not images:
-            raise _empty(f"{path}/{name}")
-    names = [image for name in sorted(found) for image in found[name]]
-    labels = [label[name] for name in sorted(found) for _ in found[name]]
+    _check_labelled(path, found, list(label))
+    names, labels = _in_order(tree, [(image, label[name]) for name in sorted(found) for image in found[name]])
     images = np.empty((len(names), *shape), np.uint8)
-    with ready_for_threads():
-        _decode_all(tree, names, shape[:2], shape, cache.into(images))
+    with ready_for_threads(), progress(len(names)) as advance:
+        decode_all(tree, names, shape[:2], shape, cache.into(images), advance)
     return Split(torch.from_numpy(images), torch.tensor(labels))
 
 
-def _say_passed_over(tree: Folder | Archive) -> None:
+def _say_passed_over(tree: Source) -> None:
     if tree.passed_over:
         log.warning("%s: passed over %s", tree.path, in_words(tree.passed_over))
 
 
-def _check(path: Path, listing: Listing) -> None:
-    for split in SPLITS:
-        if split not in listing:
-            deeper = next(
-                filter(is_tree, (p.parent for d in ("*", "*/*") for p in sorted(path.glob(f"{d}/train")))), None
-            )
-            hint = f"; {deeper} does" if deeper else ""
-            raise UserError(f"{path} holds no {split}/: expected train/<class>/* and test/<class>/*{hint}")
-    train, test = (set(listing[split]) for split in SPLITS)
-    if len(train) < 2:
-        raise UserError(f"{path}/train holds {len(train)} class folders: expected at least 2")
-    if train != test:
-        missing, place = (train - test, "test") if train - test else (test - train, "train")
-        raise UserError(f"{path}: class {min(missing)!r} is missing from {place}/")
-    for split in SPLITS:
-        for name in sorted(train):
-            if not listing[split][name]:
-                raise _empty(f"{path}/{split}/{name}")
-
-
-def _empty(folder: str) -> UserError:
-    kinds = " ".join(kind[1:] for kind in EXTENSIONS)
-    return UserError(f"{folder} is empty: expected images ({kinds})")
+def _check_labelled(path: Path, found: Mapping[str, Sequence[str]], classes: Sequence[str]) -> None:
+    if not any(found.values()):
+        kinds = " ".join(kind[1:] for kind in EXTENSIONS)
+        raise UserError(f"{path} holds no images: expected <class>/* or test/<class>/*, images of the kinds {kinds}")
+    unknown = [name for name in sorted(found) if name not in classes]
+    empty = [name for name in sorted(found) if not found[name]]
+    faults = []
+    if unknown:
+        nearest = get_close_matches(unknown[0], classes, n=1) or [class_names(classes)]
+        faults += [f"the network does not know {class_names(unknown)}, expected a folder named {nearest[0]}"]
+    if empty:
+        faults += [f"there are no images of {class_names(empty)}"]
+    if faults:
+        raise UserError(f"{path}: {'; '.join(faults)}")
 
 
 def _decode(
-    tree: Folder | Archive,
-    listing: Listing,
-    size: Size | None,
-    cache_folder: Path,
-    fingerprint: str,
-    about: dict[str, Any],
+    tree: Source, images: Images, image_size: int | None, cache_folder: Path, fingerprint: str, about: dict[str, Any]
 ) -> Dataset:
-    classes = about["classes"]
-    names = {split: [f"{split}/{c}/{file}" for c in classes for file in sorted(listing[split][c])] for split in SPLITS}
-    total = sum(map(len, names.values()))
+    total = sum(len(names) for classes in images.values() for names in classes.values())
     log.info("decoding the %s images of %s: only this once, unless they change", f"{total:,}", tree.path)
-    shape = _read(tree, names["train"][0], size, 3).shape
-    labels = {
-        split: torch.arange(len(classes)).repeat_interleave(torch.tensor([len(listing[split][c]) for c in classes]))
-        for split in SPLITS
-    }
+    names, labels = {}, {}
+    for split, classes in images.items():
+        labelled = [(image, label) for label, some in enumerate(classes.values()) for image in some]
+        names[split], numbers = _in_order(tree, labelled)
+        labels[split] = torch.tensor(numbers)
 
-    def decode(split: str, put: cache.Put) -> None:
-        _decode_all(tree, names[split], size, shape, put)
+    def decode(size: Size | None, about: dict[str, Any]) -> Dataset:
+        shape = (*size, 3) if size else first_shape(tree, names["train"])
+        with progress(total) as advance:
 
-    return cache.decoded(cache_folder, fingerprint, about, labels, shape, decode)
+            def decode_split(split: str, put: cache.Put) -> None:
+                decode_all(tree, names[split], size, shape, put, advance)
 
+            return cache.decoded(cache_folder, fingerprint, about, labels, shape, decode_split)
 
-def _decode_all(
-    tree: Folder | Archive, names: list[str], size: Size | None, shape: tuple[int, int, int], put: cache.Put
-) -> None:
-    """Hand over uint8 `[len(names), *shape]`, in pieces. The first image in order that is wrong is the one named."""
-    chunk = max(1, min(CHUNK, CHUNK_BYTES // math.prod(shape)))
-
-    def decode(start: int) -> None:
-        some = names[start : start + chunk]
-        images = np.empty((len(some), *shape), np.uint8)
-        for index, name in enumerate(some):
-            image = _read(tree, name, size, shape[2])
-            if image.shape != shape:
-                raise UserError(
-                    f"{tree.path}/{name} is {_pixels(image.shape)}, the first image {_pixels(shape)}: "
-                    f"give them one size, e.g. data.image_size={min(shape[:2])}"
-                )
-            images[index] = image
-        put(start, images)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for _ in pool.map(decode, range(0, len(names), chunk)):
-            pass
-
-
-def _read(tree: Folder | Archive, name: str, size: Size | None, channels: int) -> NDArray[np.uint8]:
+    if image_size:
+        return decode((image_size, image_size), about)
     try:
-        return read_image(tree.read(name), size, channels)
-    except Exception as problem:  # a decoder given broken bytes may raise anything at all
-        raise UserError(f"{tree.path}/{name} {what_is_wrong(problem)}") from problem
+        return decode(None, about)
+    except MixedSizes as mixed:
+        side = default_side(tree, names["train"])
+        note = f"{mixed}: all are brought to {side}x{side} (data.image_size={side})"
+        return decode((side, side), {**about, "note": note})
 
 
-def _pixels(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]} pixels"
+def _in_order(source: Source, labelled: list[tuple[str, int]]) -> tuple[list[str], list[int]]:
+    """Return names and labels in the order in which the images are read."""
+    if source.is_sequential:
+        labelled = sorted(labelled, key=lambda item: item[0].rpartition("/")[2])
+    return [name for name, _ in labelled], [label for _, label in labelled]

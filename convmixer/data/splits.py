@@ -1,5 +1,6 @@
-"""Data sets: two splits of uint8 images with their labels, in memory or mapped from a file."""
+"""Data sets: splits of uint8 images with their labels, in memory or mapped from a file."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 from convmixer.errors import UserError
 
 COUNTED_AT_ONCE = 1000  # images
+USUAL_VALIDATION = 5000  # images held out of CIFAR-10's 50,000
+
+log = logging.getLogger("convmixer")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Dataset:
         mean: per channel over the training images, on a scale of 0 to 1.
         std: likewise.
         fallback: why this is `shapes` although CIFAR-10 was wanted, as a banner of several lines; else None.
+        valid: the validation split that its source has; None where it has none.
+        note: a line about how its images were brought to one size; None where they had one.
+        has_own_test: False where the test split was taken from the images, as the source has none.
     """
 
     name: str
@@ -68,6 +75,9 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fallback: str | None = None
+    valid: Split | None = None
+    note: str | None = None
+    has_own_test: bool = True
 
     def __repr__(self) -> str:
         return self.name
@@ -96,6 +106,35 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
         means.append(mean.item())
         deviations.append((share @ (values - mean) ** 2).sqrt().item())
     return tuple(means), tuple(deviations)
+
+
+def train_and_valid(dataset: Dataset, size: int | None, seed: int) -> tuple[Split, Split]:
+    """Return what to train on and the validation split.
+
+    Args:
+        size: this many images are taken out of the training images, at random by `seed`. None: the validation split
+            that the source has; where it has none, 5,000 images, or a tenth where those would be more than half.
+
+    Raises:
+        UserError: there are not so many images.
+    """
+    if size is None and dataset.valid is not None:
+        return dataset.train, dataset.valid
+    if dataset.valid is not None:
+        log.info("%s: its own validation images are not used, as data.validation=%d", dataset.name, size)
+    return split_validation(dataset.train, _default_size(dataset.train) if size is None else size, seed)
+
+
+def _default_size(train: Split) -> int:
+    n = len(train.labels)
+    if n / 2 >= USUAL_VALIDATION:
+        return USUAL_VALIDATION
+    most = n - int(torch.bincount(train.labels).count_nonzero())
+    size = min(most, max(1, round(n / 10)))
+    log.info(
+        "%s of the %s training images are held out for validation (data.validation=%d)", f"{size:,}", f"{n:,}", size
+    )
+    return size
 
 
 def split_validation(train: Split, size: int, seed: int) -> tuple[Split, Split]:

@@ -1,4 +1,6 @@
-"""Image trees, `train/<class>/*` and `test/<class>/*`, as a folder or as a .zip: what is in them, read with care.
+"""Image trees, as a folder or as a .zip: what is in them, read with care.
+
+A tree is `train/<class>/*` and `test/<class>/*`, perhaps with a folder for validation, or `<class>/*` alone.
 
 A tree may come from anywhere. Nothing is unpacked to disk and nothing outside of the tree is read.
 """
@@ -12,10 +14,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from convmixer.console import composed, counted, printable
+from convmixer.data.tree_splits import SPLITS, UNSPLIT, VALIDATION, Listing
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_bytes
 
-SPLITS = ("train", "test")
 EXTENSIONS = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".webp", ".gif", ".tif", ".tiff", ".avif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ico", ".tga"),
@@ -25,8 +27,7 @@ MAX_MEMBER_BYTES = 64 * 2**20
 MAX_COMPRESSION = 100
 SMALL = 2**20  # below this many bytes any compression is harmless
 
-# split -> class -> file name -> numbers that change when the file does, or is another
-Listing = dict[str, dict[str, dict[str, tuple[int, ...]]]]
+KNOWN = (*SPLITS, *VALIDATION)
 
 
 def open_tree(path: Path) -> "Folder | Archive":
@@ -38,14 +39,29 @@ def open_tree(path: Path) -> "Folder | Archive":
     if path.is_dir():
         return Folder(path)
     if not path.exists():
-        raise UserError(f"{path}: no such folder or .zip")
+        raise UserError(f"{path}: no such folder or .zip, and no such .parquet or .tar")
     return Archive(path)
 
 
 def is_tree(path: Path) -> bool:
-    """Tell if `path` looks like a tree: a .zip, or a folder with one folder for each split."""
+    """Tell if `path` looks like a tree: a .zip, or a folder with `train/`, or with images in folders of it."""
     path = path.expanduser()
-    return path.suffix.lower() == ".zip" if path.is_file() else all((path / split).is_dir() for split in SPLITS)
+    if path.is_file():
+        return path.suffix.lower() == ".zip"
+    try:
+        return (path / "train").is_dir() or any(_holds_images(folder) for folder in path.iterdir() if folder.is_dir())
+    except OSError:
+        return False
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(entry.name.lower().endswith(EXTENSIONS) and entry.is_file() for entry in folder.iterdir())
+
+
+def _tree_below(path: Path) -> Path | None:
+    """Return a folder in `path`, one or two levels down, that has splits."""
+    places = (place.parent for depth in ("*", "*/*") for place in sorted(path.glob(f"{depth}/train")))
+    return next((place for place in places if (place / "train").is_dir() and (place / "test").is_dir()), None)
 
 
 def is_image(name: str, passed_over: Counter[str]) -> bool:
@@ -79,9 +95,11 @@ class Folder:
     """A tree of folders. Hidden files, other files than images, and other folders than the splits are passed over."""
 
     stamp = ()
+    is_sequential = False
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.name
         self.root = path.resolve()
         self.passed_over: Counter[str] = Counter()
         self._stored: dict[str, str] = {}  # folders of classes as they are on the disk
@@ -93,8 +111,16 @@ class Folder:
             UserError: a link out of the tree, a folder inside a class, or a folder that cannot be read.
         """
         with _faults_named():
-            splits = [s for s in self._entries(self.path) if s.name in SPLITS and s.is_dir()]
-            return {split.name: self._classes(split, f"{split.name}/") for split in splits}
+            folders = [entry for entry in self._entries(self.path) if entry.name in KNOWN and entry.is_dir()]
+            splits = [folder for folder in folders if not self._is_class(folder)]
+            if any(folder.name in SPLITS for folder in splits):
+                return {split.name: self._classes(split, f"{split.name}/") for split in splits}
+            below = _tree_below(self.path)
+            if below:
+                raise UserError(
+                    f"{self.path} holds no train/: expected train/<class>/* and test/<class>/*; {below} does"
+                )
+            return {UNSPLIT: self._classes(self.path, "")}
 
     def labelled(self) -> dict[str, list[str]]:
         """The names, as `read` takes them, of each class's images: of `test/` where there is one, else of all.
@@ -111,6 +137,15 @@ class Folder:
         """The bytes of `<split>/<class>/<file>`."""
         folder, _, file = name.rpartition("/")
         return read_bytes(self.path / self._stored[folder] / file, MAX_MEMBER_BYTES)
+
+    def shown(self, name: str) -> str:
+        """Return an image's name for messages."""
+        return f"{self.path}/{name}"
+
+    def _is_class(self, folder: os.DirEntry[str]) -> bool:
+        """Tell a class that is called `test` from a split: it holds images, and no folders."""
+        inside = list(self._entries(folder))
+        return any(e.name.lower().endswith(EXTENSIONS) for e in inside) and not any(e.is_dir() for e in inside)
 
     def _holds_folders(self, name: str) -> bool:
         return (self.path / name).is_dir() and any(entry.is_dir() for entry in self._entries(self.path / name))
@@ -153,10 +188,13 @@ class Folder:
 class Archive:
     """A .zip of a tree, perhaps inside folders of its own. Read in place, never unpacked."""
 
+    is_sequential = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.name = path.stem
         if not path.is_file():
-            raise UserError(f"{path} is neither a folder nor a .zip")
+            raise UserError(f"{path} is neither a folder nor a .zip, .parquet or .tar")
         try:
             self.zip = zipfile.ZipFile(path)
         except Exception as problem:  # given broken bytes it may raise anything at all
@@ -180,7 +218,8 @@ class Archive:
         for name, info in self._members.items():
             if name.startswith(self.top):
                 self._list(name.removeprefix(self.top), info, listing)
-        return listing
+        is_split = any(listing.get(split) for split in SPLITS)  # else it is a class of that name
+        return listing if is_split else {UNSPLIT: self._unsplit()}
 
     def labelled(self) -> dict[str, list[str]]:
         """The names, as `read` takes them, of each class's images: of `test/` where there is one, else of all.
@@ -189,6 +228,20 @@ class Archive:
             UserError: as `listing`, or class folders that are not side by side.
         """
         self._members = self._checked_members()
+        self.top = ""
+        return {name: sorted(images) for name, images in sorted(self._side_by_side().items())}
+
+    def _unsplit(self) -> dict[str, dict[str, tuple[int, ...]]]:
+        """List the images of a tree without splits."""
+        classes: dict[str, dict[str, tuple[int, ...]]] = {}
+        for name, images in self._side_by_side().items():
+            self.top = "".join(f"{part}/" for part in PurePosixPath(images[0]).parts[:-2])
+            infos = {PurePosixPath(image).name: self._members[image] for image in images}
+            classes[name] = {image: (info.file_size, info.CRC) for image, info in infos.items()}
+        return classes
+
+    def _side_by_side(self) -> dict[str, list[str]]:
+        """List the members that are images by class: of `test/` where there is one, else of all."""
         files = [name for name, info in self._members.items() if not info.is_dir()]
         paths = [PurePosixPath(name) for name in files if is_image(PurePosixPath(name).name, self.passed_over)]
         paths = [path for path in paths if path.parts[-3:-2] == ("test",)] or paths
@@ -203,6 +256,10 @@ class Archive:
     def read(self, name: str) -> bytes:
         """The bytes of `<split>/<class>/<file>`, checked against the zip's own checksum."""
         return self.zip.read(self._members[self.top + name])
+
+    def shown(self, name: str) -> str:
+        """Return an image's name for messages."""
+        return f"{self.path}/{name}"
 
     def _checked_members(self) -> dict[str, zipfile.ZipInfo]:
         """Check the members and return them by name, as `a/b/c`; PowerShell's zips have backslashes."""
@@ -232,7 +289,7 @@ class Archive:
 
     def _list(self, name: str, info: zipfile.ZipInfo, listing: Listing) -> None:
         split, *rest = name.split("/")
-        if split not in SPLITS or not (rest or info.is_dir()):
+        if split not in KNOWN or not (rest or info.is_dir()):
             return
         classes = listing.setdefault(split, {})
         if not rest or (len(rest) == 1 and not info.is_dir()):  # the split itself, or a file beside the classes

@@ -64,7 +64,7 @@ def _final_state(experiment: Experiment, run: Run, recorder: Recorder) -> tuple[
 
     If `best` is damaged, `last` is tested, so that the run can end.
     """
-    name = experiment.values["final_weights"] if experiment.values["data.validation"] else "last"
+    name = experiment.values["final_weights"] if len(experiment.valid_split.labels) else "last"
     try:
         return name, checkpoints.load(run.checkpoint(name))
     except checkpoints.Damaged as damage:

@@ -67,6 +67,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def threads(share: float) -> str:
+    """Return the number of threads of a run: OMP_NUM_THREADS if the user has set it, else its share of the cores."""
+    return os.environ.get("OMP_NUM_THREADS") or str(max(1, int(share)))
+
+
 def gpus() -> list[str]:
     """Name each GPU as CUDA_VISIBLE_DEVICES would."""
     import torch
@@ -95,7 +100,7 @@ class LocalExecutor:
             raise UserError(f"--jobs {jobs}: there are {there} {what}")
         self.jobs = jobs
         self._script = script
-        self._threads = str(max(1, cores() // jobs))
+        self._threads = threads(cores() / jobs)
         self._slots = devices[:jobs] or [""] * jobs
 
     def free(self) -> int:

@@ -34,6 +34,7 @@ NOT_SEARCHED = {
     "seed": "every point is tried with the same seeds: --seeds K takes K of them",
     "data.dataset": "results on different images can't be compared",
     "data.validation": "results on different images can't be compared",
+    "data.test": "results on different images can't be compared",
 }
 
 

@@ -4,7 +4,6 @@ The driver holds the study and all run folders. A run is trained in a folder of 
 comes back as it is written, checkpoints included: a run whose node dies is resumed on another (`--retry`).
 """
 
-import math
 import os
 import socket
 import time
@@ -15,7 +14,7 @@ from convmixer.errors import UserError
 from convmixer.files.atomic import write_atomically
 from convmixer.project import logs_folder, project_folder, settings
 from convmixer.sweeps import ray_node
-from convmixer.sweeps.executors import Task
+from convmixer.sweeps.executors import Task, threads
 from convmixer.tracking import child_run
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -42,7 +41,7 @@ class RayExecutor:
         self._script = str(script)
         self._data_folder = str(project_folder() / settings().get("data_path", "data"))
         self._resources = {"num_cpus": cpus, "num_gpus": gpus}
-        self._threads = str(max(1, math.floor(cpus)))
+        self._threads = threads(cpus)
         self._jobs = jobs or 10**9
         self._running = 0
         _check_address(address)

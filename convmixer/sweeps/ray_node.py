@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from glob import glob
 from pathlib import Path
 
 from convmixer.tracking.child_run import start_run
@@ -32,7 +33,7 @@ def missing(script: str, package: str, expected: str, data: str | None) -> str |
     """Say in words what this node lacks; None where it lacks nothing."""
     here = socket.gethostname()
     for path in filter(None, (script, package, data)):
-        if not os.path.exists(path):
+        if not os.path.exists(path) and not glob(path):  # data may be a pattern of files
             return f"node {here} has no {path}: put it there, or on a disk that all nodes share"
     if digest(script, package) != expected:
         return f"node {here} has other code at {script} or {package}: update it"

@@ -6,9 +6,6 @@ trials("NAME")               # a pandas table: a row for each trial
 
 import shlex
 import sys
-import warnings
-from collections.abc import Callable
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +15,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from convmixer.console import as_argument, rich_console
 from convmixer.errors import TrainingFault
-from convmixer.files.atomic import write_atomically, written_whole
+from convmixer.files.atomic import write_atomically
 from convmixer.sweeps import storage
+from convmixer.sweeps.importance import importances
+from convmixer.sweeps.pictures import figures, save_pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +30,8 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+ORDER = ("complete", "running", "pruned", "failed")  # in which trials are shown
+BEST = "best"
 
 
 def trials(name: str = "last", url: str | None = None) -> "pd.DataFrame":
@@ -43,7 +44,7 @@ def trials(name: str = "last", url: str | None = None) -> "pd.DataFrame":
 
 
 def table(study: optuna.Study) -> "pd.DataFrame":
-    """The same, of a study."""
+    """The same, of a study, in the order in which they were begun."""
     import pandas as pd
 
     found = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
@@ -70,6 +71,27 @@ def _plain(value: Any) -> Any:
     return "none" if value is None else value
 
 
+def ranked(study: optuna.Study) -> "pd.DataFrame":
+    """The same for people, as text: the best trial first and marked, without empty columns; pruned and failed last."""
+    rows = table(study)
+    names = {"value": study.user_attrs["settings"]["objective"]}
+    is_down = study.direction == optuna.study.StudyDirection.MAXIMIZE
+    by_value = rows.sort_values("value", ascending=not is_down, kind="stable", na_position="last")
+    ordered = by_value.sort_values("state", key=lambda states: states.map(list(ORDER).index), kind="stable")
+    shown = ordered.drop(columns="log").map(cell_text).rename(columns=names)
+    shown = shown[[name for name in shown.columns if shown[name].any()]]
+    marks = [BEST if place == 0 and state == "complete" else "" for place, state in enumerate(ordered["state"])]
+    shown.insert(0, "", marks)
+    return shown
+
+
+def cell_text(value: Any) -> str:
+    """Return a value of the table in few characters; nothing where there is none."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
 def value_text(value: float) -> str:
     """A metric, short."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
@@ -85,23 +107,6 @@ def best_command(study: optuna.Study) -> str | None:
         given["seeds"] = len(settings["seeds"])
     arguments = [as_argument(name, value) for name, value in given.items()]
     return " ".join(["python", shlex.quote(study.user_attrs["script"]), *map(shlex.quote, arguments)])
-
-
-def evaluator() -> optuna.importance.BaseImportanceEvaluator:
-    """fANOVA (Hutter et al., ICML 2014), over all complete trials.
-
-    Optuna's default, PED-ANOVA, compares the best tenth with the rest: of 20 trials that is two at most, and what
-    decides between the others is not seen.
-    """
-    return optuna.importance.FanovaImportanceEvaluator(seed=0)
-
-
-def importances(study: optuna.Study) -> dict[str, float]:
-    """The share of each searched key in what decides the objective, 1 in all; empty where too little is known."""
-    try:
-        return optuna.importance.get_param_importances(study, evaluator=evaluator())
-    except (ValueError, RuntimeError, ZeroDivisionError):  # fewer than two complete trials, or all alike
-        return {}
 
 
 def write(study: optuna.Study) -> list[Path]:
@@ -120,48 +125,33 @@ def write(study: optuna.Study) -> list[Path]:
 def _write(study: optuna.Study, folder: Path) -> list[Path]:
     write_atomically(folder / "trials.csv", table(study).to_csv(index=False).encode())
     write_atomically(folder / "report.html", _page(study).encode())
-    return [folder / "report.html", folder / "trials.csv", *_pictures(study, folder)]
-
-
-PLOTS = {
-    "history": "plot_optimization_history",
-    "importance": "plot_param_importances",
-    "parallel": "plot_parallel_coordinate",
-    "slices": "plot_slice",
-    "epochs": "plot_intermediate_values",
-}
-TITLES = {
-    "history": "History: every trial, and the best so far",
-    "importance": "Importance of each key",
-    "parallel": "Parallel coordinates",
-    "slices": "Slices: each key against the objective",
-    "epochs": "The objective by epoch",
-}
-
-
-def _options(plot: str) -> dict[str, Any]:
-    return {"evaluator": evaluator()} if plot == "importance" else {}
+    return [folder / "report.html", folder / "trials.csv", *save_pictures(study, folder)]
 
 
 def _page(study: optuna.Study) -> str:
     """One HTML page that needs nothing else: plotly's code is in it."""
-    import optuna.visualization
     import plotly.io
 
     sections, code = [], True
-    for name, function in PLOTS.items():
-        figure = _drawn(partial(getattr(optuna.visualization, function), study, **_options(name)))
+    for title, figure in figures(study):
         body = "<p>Too few complete trials for this one.</p>"
         if figure is not None:
-            figure.update_layout(title=None, margin={"t": 30})
             body = plotly.io.to_html(figure, full_html=False, include_plotlyjs=code, config={"displaylogo": False})
             code = False
-        sections.append(f"<h2>{TITLES[name]}</h2>\n{body}")
-    rows = table(study).to_html(index=False, na_rep="", border=0, float_format=lambda x: f"{x:.6g}")
+        sections.append(f"<h2>{title}</h2>\n{body}")
     command = best_command(study)
     again = f"<h2>Train the best again</h2>\n<pre>{escape(command)}</pre>" if command else ""
     return _PAGE.format(name=escape(study.study_name), summary=escape(summary(study)), again=again,
-                        sections="\n".join(sections), table=rows)  # fmt: skip
+                        sections="\n".join(sections), table=_html(ranked(study)))  # fmt: skip
+
+
+def _html(rows: "pd.DataFrame") -> str:
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows.columns)
+    lines = [f"<tr><th>{head}</tr>".replace("<th><th>", "<th>", 1)]
+    for row in rows.itertuples(index=False):
+        style = ' class="best"' if row[0] == BEST else ""
+        lines.append(f"<tr{style}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>")
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
 
 
 _PAGE = """<!doctype html>
@@ -171,45 +161,16 @@ body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em aut
 pre {{ background: #f4f4f4; padding: .8em; overflow-x: auto; white-space: pre-wrap }}
 table {{ border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }}
 th, td {{ padding: .2em .7em; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }}
+.best {{ font-weight: bold; background: #fff6d8 }}
 </style></head><body>
 <h1>Sweep {name}</h1>
 <p>{summary}</p>
 {again}
-{sections}
-<h2>Trials</h2>
+<h2>Trials, the best first</h2>
 {table}
+{sections}
 </body></html>
 """
-
-
-def _drawn(draw: Callable[[], Any]) -> Any:
-    """A figure, or none where Optuna says that the trials are too few or all alike."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # experimental calls, axes with a single value
-            return draw()
-    except (ValueError, RuntimeError, ZeroDivisionError, IndexError):
-        return None
-
-
-def _pictures(study: optuna.Study, folder: Path) -> list[Path]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    import optuna.visualization.matplotlib as drawing
-
-    files = []
-    for name, function in PLOTS.items():
-        axes = _drawn(partial(getattr(drawing, function), study, **_options(name)))
-        if axes is not None:
-            figure = plt.gcf()
-            figure.set_size_inches(max(8, 2.6 * len(figure.axes)), 5)
-            with written_whole(folder / f"{name}.png", "wb") as file:
-                figure.savefig(file, format="png", dpi=110, bbox_inches="tight")
-            files.append(folder / f"{name}.png")
-        plt.close("all")
-    return files
 
 
 def summary(study: optuna.Study) -> str:
@@ -232,14 +193,12 @@ def show(study: optuna.Study) -> None:
     from rich import box
     from rich.table import Table
 
-    rows = table(study)
+    rows = ranked(study)
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    hidden = [name for name in ("runs", "log", "reason", "deviation") if not rows[name].any()] + ["log"]
-    rows = rows.drop(columns=hidden)
     for column in rows.columns:
         shown.add_column(column)
     for row in rows.itertuples(index=False):
-        shown.add_row(*map(_cell, row))
+        shown.add_row(*row, style="bold" if row[0] == BEST else None)
     console = rich_console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False)
     print(f"sweep {study.study_name}: {summary(study)}")
     console.print(shown)
@@ -248,9 +207,3 @@ def show(study: optuna.Study) -> None:
     if command := best_command(study):
         print(f"the best again: {command}")
     print("report: " + "\n        ".join(map(str, write(study))))
-
-
-def _cell(value: Any) -> str:
-    if value is None or value != value:
-        return "-"
-    return f"{value:.5g}" if isinstance(value, float) else str(value)

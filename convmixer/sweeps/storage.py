@@ -29,6 +29,7 @@ from convmixer.sweeps.search import Objective
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
+MOST_NAMED = 5  # changes that an error names
 STUDY = "study.json"
 
 log = logging.getLogger("convmixer")
@@ -89,15 +90,19 @@ def create(
         study.set_user_attr("settings", settings)
     elif begun_with != settings:
         raise UserError(
-            f"sweep {name} was begun with {_difference(begun_with, settings)}; give this one another --name"
+            f"sweep {name} was begun with other values: {_differences(begun_with, settings)}; "
+            "give this sweep another --name, or leave --name out"
         )
     return study
 
 
-def _difference(then: dict[str, Any], now: dict[str, Any]) -> str:
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """Say what has changed: `d_model was 8 or 16, is 8; epochs was not given, is 3`."""
     flat_then, flat_now = _flat(then), _flat(now)
     names = [n for n in flat_then | flat_now if flat_then.get(n) != flat_now.get(n)]
-    return f"{names[0]} {_in_words(flat_then.get(names[0]))}, not {_in_words(flat_now.get(names[0]))}"
+    said = [f"{n} was {_in_words(flat_then.get(n))}, is {_in_words(flat_now.get(n))}" for n in names[:MOST_NAMED]]
+    more = [f"and {len(names) - MOST_NAMED} more"] if len(names) > MOST_NAMED else []
+    return "; ".join([*said, *more])
 
 
 def _in_words(setting: Any) -> str:

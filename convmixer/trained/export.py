@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shlex
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +16,11 @@ from convmixer.console import file_size
 from convmixer.errors import UserError
 from convmixer.model.folding import fold, is_standard
 from convmixer.model.interchange import LAYOUTS, to_layout
+from convmixer.trained.hub import FILES, check_folder, write_folder
 from convmixer.trained.model_card import card_path, without_places, write_card
 from convmixer.trained.network import Trained
 from convmixer.trained.opening import ModelConfigs, load
-from convmixer.trained.weight_files import PICKLES, save_weights, write_file, write_tensors
+from convmixer.trained.weight_files import PICKLES, check_new, save_weights, write_file, write_tensors
 
 # The endings that a file of each format may have.
 SUFFIXES = {
@@ -26,6 +28,7 @@ SUFFIXES = {
     **dict.fromkeys(LAYOUTS, (".safetensors", *PICKLES)),
     "pt2": (".pt2",),
     "onnx": (".onnx",),
+    "hub": (),  # a folder
 }
 FORMATS = tuple(SUFFIXES)
 GRAPHS = ("pt2", "onnx")  # the formats that hold the network, not only its weights
@@ -35,27 +38,34 @@ def export(
     reference: str,
     configs_class: type[ModelConfigs],
     output: Path,
-    format_name: str = "safetensors",
+    format_name: str | None = None,
     folded: bool = False,
+    force: bool = False,
 ) -> None:
     """Write the weights that a finished run was tested with, or those of a .safetensors file, and a model card.
 
     Args:
         reference: a run (uuid, its beginning, `last`, `best`) or a .safetensors file of `export` or `import`.
         configs_class: the `Configs` that builds the network.
-        output: the file to write.
-        format_name: one of `FORMATS`.
+        output: the file to write, or the folder for `hub`.
+        format_name: one of `FORMATS`; None: the one that the file's ending stands for.
         folded: fold BatchNorm into its neighbours, for inference (`convmixer.model.folding`).
+        force: overwrite a file that exists.
 
     Raises:
-        UserError: the run has not ended, the network does not fit the format, or the file can't be written.
+        UserError: the run has not ended, the network does not fit the format, or the file exists or can't be written.
     """
-    _check_request(output, format_name, folded)
+    format_name = format_name or _format_of(output)
+    _check_request(output, format_name, folded, force)
     trained = load(reference, configs_class)
     if not trained.summary and not trained.imported:
         raise UserError(f"run {trained.name} has not ended, so its weights are not tested yet; resume it first")
-    if format_name in LAYOUTS:
+    if format_name in (*LAYOUTS, "hub"):
         _check_layout(trained, format_name)
+    if format_name == "hub":
+        write_folder(trained, output)
+        print(f"{output}: {', '.join(FILES)}; upload it with: hf upload USER/NAME {shlex.quote(str(output))}")
+        return
     if format_name == "safetensors":
         save_weights(output, trained.model.state_dict(), metadata_of(trained))
     elif format_name in LAYOUTS:
@@ -75,9 +85,19 @@ def metadata_of(trained: Trained) -> dict[str, Any]:
     return {"summary": summary, "data": trained.data, "given": given, "imported": trained.imported}
 
 
-def _check_request(output: Path, format_name: str, folded: bool) -> None:
+def _format_of(output: Path) -> str:
+    """Return the format that a file's ending stands for."""
+    if output.suffix in PICKLES:
+        raise UserError(f"--output {output}: give --format {', '.join(LAYOUTS[:-1])} or {LAYOUTS[-1]}: whose layout?")
+    known = {SUFFIXES[name][0]: name for name in ("safetensors", *GRAPHS)}
+    if output.suffix not in known:
+        raise UserError(f"--output {output}: expected a name that ends in {', '.join(sorted(known))}")
+    return known[output.suffix]
+
+
+def _check_request(output: Path, format_name: str, folded: bool, force: bool) -> None:
     endings = SUFFIXES[format_name]
-    if output.suffix not in endings:
+    if endings and output.suffix not in endings:
         fitting = [name for name in FORMATS if output.suffix in SUFFIXES[name]]
         hint = f"; or give --format {fitting[0]}" if fitting else ""
         raise UserError(
@@ -87,11 +107,15 @@ def _check_request(output: Path, format_name: str, folded: bool) -> None:
         raise UserError(
             f"--fold: the format {format_name} can't hold a folded network; give --format {' or '.join(GRAPHS)}"
         )
+    if format_name == "hub":
+        check_folder(output, force)
+        return
     if not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: there is no folder {output.parent}")
     if output.is_dir():
         raise UserError(f"--output {output}: is a folder")
     card_path(output)
+    check_new(output, force)
     if format_name == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "onnxscript"))):
         raise UserError("--format onnx needs the packages onnx and onnxscript: pip install '.[onnx]'")
 
@@ -100,7 +124,7 @@ def _check_layout(trained: Trained, layout: str) -> None:
     if not is_standard(trained.model):
         raise UserError(
             f"{trained.name}: the layout {layout} holds only ConvMixer's built-in layers, and this network has others; "
-            f"{', '.join(name for name in FORMATS if name not in LAYOUTS)} hold any network"
+            f"{', '.join(name for name in FORMATS if name not in (*LAYOUTS, 'hub'))} hold any network"
         )
     activation, kernel_size = trained.configs["activation"], trained.configs["kernel_size"]
     if layout == "labml" and activation != "GELU":

@@ -14,7 +14,7 @@ from convmixer.trained.export import metadata_of
 from convmixer.trained.model_card import card_path, write_card
 from convmixer.trained.network import Trained
 from convmixer.trained.opening import BUILT_IN
-from convmixer.trained.weight_files import read_tensors, save_weights
+from convmixer.trained.weight_files import check_new, read_tensors, save_weights
 
 CIFAR10_CLASSES = "airplane,automobile,bird,cat,deer,dog,frog,horse,ship,truck"
 # Facts that weight files do not hold, from the authors' and timm's trainings on these data sets.
@@ -37,6 +37,7 @@ def import_weights(
     activation: str | None,
     given: Mapping[str, Any],
     defaults: Mapping[str, Any],
+    force: bool = False,
 ) -> None:
     """Convert other weights to a file that `evaluate`, `predict`, `export` and `pretrained=` take, with a model card.
 
@@ -50,12 +51,14 @@ def import_weights(
             `image_size` in pixels, `mean` and `std` (of each channel, on a scale of 0 to 1: `0.485,0.456,0.406`);
             None for each that is not given.
         defaults: the values of all keys, for keys that the weights do not determine.
+        force: overwrite a file that exists.
 
     Raises:
         UserError: the file is damaged or not a ConvMixer's, or a fact is missing or does not fit.
     """
     if output.suffix != ".safetensors":
         raise UserError(f"--output {output}: expected a name that ends in .safetensors")
+    check_new(output, force)
     card_path(output)
     facts = TRAINED_ON.get(trained_on or "", {}) | {name: value for name, value in given.items() if value is not None}
     weights, layout = _read(file, layout)

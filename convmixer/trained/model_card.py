@@ -56,6 +56,24 @@ model = ConvMixer(
 )
 load_checkpoint(model, "{file}")
 model.eval()""",
+    "hub": """import json
+from pathlib import Path
+
+from timm.models import load_checkpoint
+from timm.models.convmixer import ConvMixer
+from torch import nn
+
+folder = Path("{file}")  # or Path(huggingface_hub.snapshot_download("USER/NAME"))
+config = json.loads((folder / "config.json").read_text())
+model = ConvMixer(**config["model_args"], act_layer=nn.{activation})
+load_checkpoint(model, str(folder / "model.safetensors"))
+model.eval()
+classes = config["label_names"]""",
+    "hub of timm's sizes": """import timm
+
+model = timm.create_model("local-dir:{file}", pretrained=True)  # or "hf-hub:USER/NAME"
+model.eval()
+classes = model.pretrained_cfg["label_names"]""",
     "authors": """{read}
 # ConvMixer of the authors' convmixer.py (locuslab/convmixer); its activation must be {activation}
 model = ConvMixer({d_model}, {n_layers}, kernel_size={kernel_size}, patch_size={patch_size}, n_classes={n_classes})
@@ -114,12 +132,20 @@ def write_card(trained: Trained, output: Path, format_name: str, folded: bool) -
         UserError: it can't be written, or a fact on it is not known.
     """
     path = card_path(output)
+    write_file(path, card_text(trained, output, format_name, folded).encode(errors="backslashreplace"))
+    return path
+
+
+def card_text(trained: Trained, output: Path, format_name: str, folded: bool = False) -> str:
+    """Return the model card of `output`.
+
+    Raises:
+        UserError: a fact on it is not known.
+    """
     try:
-        card = _card(trained, output, format_name, folded)
+        return _card(trained, output, format_name, folded)
     except KeyError as missing:
         raise UserError(f"{trained.name}: lacks {missing}, which the model card needs") from None
-    write_file(path, card.encode(errors="backslashreplace"))
-    return path
 
 
 def _card(trained: Trained, output: Path, format_name: str, folded: bool) -> str:
@@ -184,6 +210,8 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
 def _kind(format_name: str) -> str:
     layouts = {"timm": "timm's layout", "authors": "the authors' layout", "labml": "labml_nn's layout"}
     others = {"pt2": "torch.export", "onnx": "ONNX", "safetensors": "convmixer-lab"}
+    if format_name.startswith("hub"):
+        return "a folder for the Hugging Face Hub, in timm's layout"
     return (layouts | others)[format_name]
 
 

@@ -1,11 +1,17 @@
 """A trained network with all that is needed to use it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from convmixer.data.normalisation import Normalisation
+from convmixer.trained.image_input import ImageInput, batch, is_one_image
+
+AT_ONCE = 64  # images
 
 
 @dataclass(frozen=True)
@@ -43,3 +49,38 @@ class Trained:
         width]`.
         """
         return Normalisation(self.mean, self.std, images.device)(images)
+
+    def predict(self, images: ImageInput | Iterable[ImageInput]) -> dict[str, float] | list[dict[str, float]]:
+        """Classify an image: return its classes with their probabilities, the most probable first.
+
+        >>> from convmixer import load
+        >>> trained = load("weights/small-cifar10-jpeg.safetensors")
+        >>> probabilities = trained.predict(torch.zeros(3, 32, 32))
+        >>> len(probabilities), f"{sum(probabilities.values()):.4f}"
+        (10, '1.0000')
+
+        Args:
+            images: one image, or several: a list, or an array or tensor with a first axis more. An image is a path or
+                the bytes of an image file of any size and format, a Pillow image, or an array or tensor of its pixels,
+                uint8 or from 0 to 1, not normalised. It is brought to the size that the network was trained on.
+
+        Returns:
+            The probability of every class by its name; of several images a list of such, in their order.
+
+        Raises:
+            UserError: something is no image, or can't be read.
+        """
+        if is_one_image(images):
+            return self._classify([images])[0]
+        found, rest = [], iter(images)
+        while some := list(islice(rest, AT_ONCE)):
+            found += self._classify(some)
+        return found
+
+    @torch.inference_mode()
+    def _classify(self, images: Iterable[ImageInput]) -> list[dict[str, float]]:
+        device = next(self.model.parameters()).device
+        logits = self.model(self.normalise(batch(images, self.image_shape).to(device)))
+        values, labels = logits.double().softmax(1).sort(descending=True)
+        rows = zip(labels.tolist(), values.tolist(), strict=True)
+        return [dict(zip((self.classes[n] for n in order), shares, strict=True)) for order, shares in rows]

@@ -18,7 +18,7 @@ from convmixer.model.layers import ACTIVATIONS
 from convmixer.model.variants import conv_mixer
 from convmixer.tracking.runs import Run, run
 from convmixer.trained.network import Trained
-from convmixer.trained.weight_files import load_weights, usable
+from convmixer.trained.weight_files import PICKLES, load_weights, usable
 from convmixer.training import checkpoints
 
 
@@ -51,7 +51,29 @@ def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None)
     """
     if str(reference).endswith(".safetensors"):
         return from_file(Path(reference), configs_class)
+    check_reference(reference)
     return from_run(run(str(reference)), configs_class)
+
+
+def check_reference(reference: str | Path) -> None:
+    """Check that a reference is not a file of another kind.
+
+    Raises:
+        UserError: it is; the message says what is taken.
+    """
+    ending = Path(reference).suffix.lower()
+    if ending in NOT_TAKEN:
+        raise UserError(
+            f"{reference}: expected a run (its uuid, the beginning of it, last or best) or a .safetensors file of "
+            f"`export` or `import`; {NOT_TAKEN[ending]}"
+        )
+
+
+NOT_TAKEN = {
+    ".onnx": "an .onnx file is for onnxruntime and others, as its model card shows",
+    ".pt2": "a .pt2 file is for torch.export.load, as its model card shows",
+    **dict.fromkeys((*PICKLES, ".ckpt"), "`import` converts weights of other projects"),
+}
 
 
 def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Trained:

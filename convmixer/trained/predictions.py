@@ -18,10 +18,10 @@ from convmixer.data.image_files import check_channels, read_image, ready_for_thr
 from convmixer.data.trees import EXTENSIONS, in_words, is_image
 from convmixer.errors import UserError
 from convmixer.trained.classifier import Classifier
+from convmixer.trained.image_input import MAX_BYTES
 
 log = logging.getLogger("convmixer")
 
-MAX_BYTES = 2**28  # of one file; what is larger is no photograph
 STDIN = "-"
 
 T, S = TypeVar("T"), TypeVar("S")

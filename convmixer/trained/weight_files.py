@@ -35,6 +35,16 @@ DEEPEST = 3  # dicts within each other
 MOST_BYTES = 2**34
 
 
+def check_new(output: Path, force: bool) -> None:
+    """Check that no file is overwritten without being asked to.
+
+    Raises:
+        UserError: there is one.
+    """
+    if output.exists() and not force:
+        raise UserError(f"--output {output}: exists; --force overwrites it")
+
+
 def save_weights(path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write a state dict as .safetensors, with metadata and the SHA-256 of both.
 

@@ -141,8 +141,8 @@ def spoil(tree: Path, fault: str) -> None:
 
 
 FAULTS = {
-    "unknown class": "knows no class 'rad', expected a folder named red",
-    "empty class": "/red is empty",
+    "unknown class": "does not know the class 'rad', expected a folder named red",
+    "empty class": "there are no images of the class 'red'",
     "broken image": "/red/0.png is not an image",
     "no images": "holds no images: expected <class>/* or test/<class>/*",
     "nested": "a folder inside a class",

@@ -195,7 +195,9 @@ def test_own_layers_go_where_any_network_can(command, tiny_run_overrides, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ("--output x.onnx", "ends in .safetensors for safetensors; or give --format onnx"),
+        ("--output x.pt", "give --format timm, authors or labml: whose layout?"),
+        ("--output x.zip", "expected a name that ends in .onnx, .pt2, .safetensors"),
+        ("--output x.onnx --format safetensors", "ends in .safetensors for safetensors; or give --format onnx"),
         ("--output x.safetensors --format onnx", "expected a name that ends in .onnx for onnx"),
         ("--output x --format timm", "ends in .safetensors or .pt or .pth or .bin for timm"),
         ("--output x.pt --format tim", "'tim' is not one of"),
@@ -206,6 +208,7 @@ def test_own_layers_go_where_any_network_can(command, tiny_run_overrides, tmp_pa
         ("--output none/x.safetensors", "there is no folder none"),
         ("--output folder.safetensors", "is a folder"),
         ("--output README.safetensors", "README.md: exists and is not a model card"),
+        ("--output README.md --format timm", "expected a name that ends in"),
         ("--format onnx", "Missing option '--output'"),
     ],
 )
@@ -214,6 +217,61 @@ def test_wrong_requests_are_one_line_and_leave_nothing(here, refusal, arguments,
     (here / "README.md").write_text("mine")
     assert expected in refusal(["export", str(WEIGHTS), *arguments.split()])
     assert {path.name for path in here.iterdir()} == {"folder.safetensors", "README.md"}
+
+
+def test_a_folder_for_the_hub_is_what_its_card_says(here, call, refusal):
+    from huggingface_hub import ModelCard
+
+    arguments = ["export", str(WEIGHTS), "--format", "hub", "--output", "mine"]
+    said = call(*arguments).out
+    assert "hf upload USER/NAME mine" in said
+    assert {path.name for path in (here / "mine").iterdir()} == {"README.md", "config.json", "model.safetensors"}
+    defined = use_as_the_card_says(here / "mine" / "README.md")
+    assert_gives_the_same(defined["model"])
+    assert tuple(defined["classes"]) == load(WEIGHTS).classes
+    metadata = ModelCard.load(here / "mine" / "README.md").data
+    assert (metadata.license, metadata.library_name, metadata.pipeline_tag) == ("mit", "timm", "image-classification")
+    (result,) = metadata.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.8409, "cifar10-jpeg")
+    assert "exists; --force overwrites" in refusal(arguments)
+    call(*arguments, "--force")
+    (here / "mine" / "secret.txt").write_text("")
+    assert "holds secret.txt, which is not of a model" in refusal([*arguments, "--force"])
+    assert "is a file" in refusal([*arguments[:-1], "mine/README.md"])
+
+
+@pytest.mark.slow
+def test_timm_creates_a_network_of_one_of_its_sizes_from_the_folder(here, call):
+    from peers import as_if_trained, timm_conv_mixer
+
+    theirs = as_if_trained(timm_conv_mixer(768, 32, 7, 7, 5, 3, "ReLU"))
+    torch.save(theirs.state_dict(), "theirs.pth")
+    facts = ("--classes", "a,b,c,d,e", "--image-size", "28", "--mean", ".5,.5,.5", "--std", ".2,.2,.2")
+    call("import", "theirs.pth", "--output", "ours.safetensors", *facts)
+    call("export", "ours.safetensors", "--format", "hub", "--output", "mine")
+    defined = use_as_the_card_says(here / "mine" / "README.md")
+    batch = torch.randn(2, 3, 28, 28)
+    with torch.no_grad():
+        torch.testing.assert_close(defined["model"](batch), theirs(batch), atol=1e-4, rtol=1e-4)
+    assert tuple(defined["classes"]) == ("a", "b", "c", "d", "e")
+
+
+def test_the_ending_names_the_format_and_a_file_is_kept_unless_forced(here, call, refusal):
+    arguments = ["export", str(WEIGHTS), "--output", "mine.pt2"]
+    call(*arguments)
+    assert torch.export.load(here / "mine.pt2").module()(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    (here / "mine.pt2").write_text("dear")
+    assert "--output mine.pt2: exists; --force overwrites it" in refusal(arguments)
+    assert (here / "mine.pt2").read_text() == "dear"
+    call(*arguments, "--force")
+    assert (here / "mine.pt2").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("command", [["predict", "x.onnx", "."], ["evaluate", "x.pt2"], ["predict", "x.pth", "."]])
+def test_other_files_than_ours_are_answered_with_what_is_taken(here, refusal, command):
+    (here / command[1]).write_text("")
+    said = refusal(command)
+    assert f"{command[1]}: expected a run (its uuid, the beginning of it, last or best) or a .safetensors file" in said
 
 
 @pytest.mark.parametrize("reference", ["none.safetensors", "last"])

@@ -113,12 +113,12 @@ def test_the_name_of_a_file_says_nothing(theirs, call, name):
 
 def test_files_as_they_are_published(cases, here, call):
     for file in sorted((cases / "import").iterdir()):
-        said = call("import", file, "--output", "ours.safetensors", "--trained-on", "cifar10").out
+        said = call("import", file, "--output", "ours.safetensors", "--trained-on", "cifar10", "--force").out
         assert f"from {file.name}, in the layout timm: d_model=4 n_layers=1" in said
         assert load("ours.safetensors").classes[3] == "cat"
 
 
-FOUR = ("--image-size", "32", "--mean", ".5,.5,.5", "--std", ".2,.2,.2", "--output", "four.safetensors")
+FOUR = ("--image-size", "32", "--mean", ".5,.5,.5", "--std", ".2,.2,.2", "--output", "four.safetensors", "--force")
 
 
 @pytest.mark.parametrize("name", ["bom.txt", "blank-last-line.txt", "nbsp.txt"])

@@ -1,5 +1,6 @@
 """The command line starts as `python experiment.py`, `python -m convmixer` and, if it is installed, `convmixer`."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,13 +10,30 @@ import pytest
 from conftest import PROJECT
 
 from convmixer import cli
-from convmixer.project import command, is_same_program
+from convmixer.project import command as shown_command
+from convmixer.project import is_same_program
 
 
 def test_as_a_module() -> None:
     for words in (["-m", "convmixer"], [str(PROJECT / "convmixer" / "__main__.py")]):
         ended = subprocess.run([sys.executable, *words, "--version"], cwd=PROJECT, capture_output=True, text=True)
         assert ended.stdout.startswith("convmixer-lab") and ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals of this kind here")
+def test_a_terminal_sees_at_once_what_is_waited_for() -> None:
+    """PyTorch takes seconds to load, many on a busy machine; this text comes first, after 0.1 s on a quiet one."""
+    terminal, output = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, str(PROJECT / "experiment.py"), "configs"], stdout=output, stderr=output
+    )
+    try:
+        assert os.read(terminal, 100).startswith(b"loading PyTorch")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(output)
+        os.close(terminal)
 
 
 def test_as_an_installed_command() -> None:
@@ -34,7 +52,7 @@ def test_as_an_installed_command() -> None:
 )
 def test_hints_show_the_command_that_was_used(started: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [started])
-    assert command() == shown
+    assert shown_command() == shown
 
 
 def test_a_run_can_be_resumed_by_each_of_the_three(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +63,7 @@ def test_a_run_can_be_resumed_by_each_of_the_three(monkeypatch: pytest.MonkeyPat
 
 def test_torchrun_starts_the_module_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/convmixer/__main__.py"])
-    assert command("torchrun --nproc-per-node=2") == "torchrun --nproc-per-node=2 -m convmixer"
+    assert shown_command("torchrun --nproc-per-node=2") == "torchrun --nproc-per-node=2 -m convmixer"
 
 
 def test_help_imports_neither_torch_nor_rich() -> None:

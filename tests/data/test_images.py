@@ -14,8 +14,9 @@ from PIL import Image
 from published import CIFAR10, write_tree
 
 from convmixer.data import trees
-from convmixer.data.image_files import FORMATS
-from convmixer.data.images import image_folder, labelled_images, read_image
+from convmixer.data.image_files import FORMATS, read_image
+from convmixer.data.images import image_folder, labelled_images
+from convmixer.data.splits import train_and_valid
 from convmixer.errors import UserError
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -90,7 +91,7 @@ def test_hidden_and_foreign_files_are_passed_over(tree, load, tmp_path):
     (tree / "train/cat/notes.txt").write_text("soft")
     (tree / "train/.git").mkdir()
     (tree / "train/labels.csv").write_text("1")
-    (tree / "valid/cat").mkdir(parents=True)
+    (tree / "extra/cat").mkdir(parents=True)
     assert len(load(tree).train.labels) == 3
     assert len(load(zipped(tree, tmp_path / "pets.zip")).train.labels) == 3
 
@@ -203,11 +204,20 @@ def test_photographs_are_turned_upright():
     assert read_image(file.getvalue(), None).shape == (6, 4, 3)
 
 
-def test_images_of_two_sizes_need_image_size(tree, load):
-    picture(tree / "test/dog/0.png", size=(9, 7))
-    with pytest.raises(UserError, match=r"pets/test/dog/0.png is 9x7 pixels, .* 8x8 pixels.*data\.image_size=8"):
-        load(tree)
-    assert load(tree, image_size=8).test.images.shape == (3, 8, 8, 3)
+@pytest.mark.parametrize(("sides", "chosen"), [((8, 9), 32), ((30, 40), 32), ((50, 60), 48), ((300, 400), 64)])
+def test_images_of_several_sizes_are_brought_to_one(tree, load, caplog, sides, chosen):
+    """The multiple of 16 that is nearest to the median of their short sides, and neither small nor large."""
+    caplog.set_level(logging.INFO, "convmixer")
+    for i, (split, name) in enumerate((s, n) for s in ("train", "test") for n in ("cat", "dog")):
+        for file in (tree / split / name).iterdir():
+            picture(file, size=(2 * sides[i % 2], sides[i % 2]))
+    pets = load(tree)
+    assert pets.train.images.shape == (3, chosen, chosen, 3)
+    said = f"all are brought to {chosen}x{chosen} (data.image_size={chosen})"
+    assert pets.note.endswith(said) and said in caplog.text
+    caplog.clear()
+    assert load(tree).note == pets.note and said in caplog.text and "decoding" not in caplog.text
+    assert load(tree, image_size=8).test.images.shape == (2, 8, 8, 3)
 
 
 def remove(path: Path) -> None:
@@ -236,11 +246,24 @@ def oversized(path: Path) -> None:
 
 FAULTS = {
     "no train": (lambda t: remove(t / "train"), r"pets holds no train/"),
-    "no test": (lambda t: remove(t / "test"), r"pets holds no test/"),
-    "one class": (lambda t: remove(t / "train/cat"), r"pets/train holds 1 class folders: expected at least 2"),
-    "missing from test": (lambda t: remove(t / "test/dog"), r"class 'dog' is missing from test/"),
-    "extra in test": (lambda t: picture(t / "test/emu/1.png"), r"class 'emu' is missing from train/"),
-    "empty class": (lambda t: (t / "train/dog/1.png").unlink(), r"pets/train/dog is empty"),
+    "one class": (lambda t: (remove(t / "train/cat"), remove(t / "test/cat")), r"1 class folder: expected at least 2"),
+    "missing from test": (lambda t: remove(t / "test/dog"), r"test/ lacks the class 'dog'"),
+    "extra in test": (lambda t: picture(t / "test/emu/1.png"), r"train/ lacks the class 'emu'"),
+    "extra in valid": (lambda t: picture(t / "val/emu/1.png"), r"train/ lacks .*'emu'.*val/ lacks .*'cat', 'dog'"),
+    "two for validation": (
+        lambda t: (picture(t / "val/cat/1.png"), picture(t / "valid/cat/1.png")),
+        r"holds val/ and valid/: expected one folder",
+    ),
+    "empty class": (lambda t: (t / "train/dog/1.png").unlink(), r"train/ holds no images of the class 'dog'"),
+    "all at once": (
+        lambda t: (picture(t / "train/emu/1.png"), remove(t / "test/cat"), picture(t / "test/yak/1.png")),
+        r"train/ lacks the class 'yak'; test/ lacks the classes 'cat', 'emu'$",
+    ),
+    "an image without a test": (lambda t: remove(t / "test"), r"without test/, the class 'dog' would need 2 images"),
+    "several broken": (
+        lambda t: [(t / f"train/{n}.png").write_text("x") for n in ("cat/1", "cat/2", "dog/1")],
+        r"3 images are wrong: train/cat/1\.png is not an image; train/cat/2\.png is.*; train/dog/1\.png is not",
+    ),
     "folder in a class": (lambda t: picture(t / "train/cat/kittens/1.png"), r"train/cat/kittens.*: a folder inside"),
     "not an image": (lambda t: (t / "test/dog/1.png").write_text("hello"), r"test/dog/1\.png is not an image"),
     "empty image": (lambda t: (t / "test/dog/1.png").write_text(""), r"test/dog/1\.png is not an image"),
@@ -435,3 +458,50 @@ def test_the_second_start_of_60_000_images_takes_under_two_seconds(cifar10_files
     assert second.train.images.shape == (50_000, 32, 32, 3) and second.test.images.shape == (10_000, 32, 32, 3)
     assert torch.equal(first.train.images, second.train.images)
     assert second.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=1e-4)
+
+
+def test_a_tree_without_test_gives_a_share_of_each_class(tree, load, caplog):
+    """The same images for every seed: a run may begin from the weights of a run with another seed."""
+    caplog.set_level(logging.INFO, "convmixer")
+    remove(tree / "test")
+    for i in range(20):
+        picture(tree / f"train/cat/{i}.png", (i, 0, 0))
+        picture(tree / f"train/dog/{i}.png", (0, i, 0))
+    pets = load(tree)
+    assert len(pets.test.labels) == 4 and pets.test.labels.tolist() == [0, 0, 1, 1]
+    assert f"{tree} holds no test/: 4 of its 40 images are kept for the test (data.test=0.1)" in caplog.text
+    assert not pets.has_own_test
+    colours = {tuple(image[0, 0].tolist()) for split in (pets.train, pets.test) for image in split.images}
+    assert len(colours) == 39  # every image is in one of them; (0, 0, 0) is in both classes
+    assert len(load_with_share(tree, 0.5).test.labels) == 20
+
+
+def load_with_share(path: Path, share: float):
+    return image_folder(path, None, path.parent / "cache", share)
+
+
+@pytest.mark.parametrize("top", ["", "pets-v2/"])
+@pytest.mark.parametrize("names", [("cat", "dog"), ("train", "test"), ("valid", "invalid")])
+def test_classes_alone_are_a_tree(tree, load, tmp_path, names, top):
+    flat = tmp_path / "flat"
+    for name, colour in zip(names, (RED, BLUE), strict=True):
+        for i in range(4):
+            picture(flat / name / f"{i}.png", colour)
+    folder, archive = load(flat), load(zipped(flat, tmp_path / "flat.zip", top))
+    assert trees.is_tree(flat) and not trees.is_tree(tmp_path)
+    assert folder.classes == archive.classes == tuple(sorted(names))
+    assert len(folder.train.labels) == 6 and len(folder.test.labels) == 2
+    assert torch.equal(folder.train.images, archive.train.images)
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_validation_images_of_its_own(tree, load, tmp_path, name, form):
+    picture(tree / name / "cat/1.png", "green")
+    picture(tree / name / "dog/1.png", "green")
+    path = tree if form == "folder" else zipped(tree, tmp_path / "pets.zip")
+    pets, again = load(path), load(path)  # from the cache
+    assert pets.valid.images[:, 0, 0].tolist() == again.valid.images[:, 0, 0].tolist() == [[0, 128, 0]] * 2
+    assert train_and_valid(pets, None, 0) == (pets.train, pets.valid)
+    train, valid = train_and_valid(pets, 1, 0)
+    assert (len(train.labels), len(valid.labels)) == (2, 1) and valid.images[0, 0, 0].tolist() == [255, 0, 0]

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convmixer.data.splits import Split, channel_statistics, measured, split_validation
+from convmixer.data.splits import Split, channel_statistics, measured, split_validation, train_and_valid
 from convmixer.errors import UserError
 
 
@@ -95,3 +95,13 @@ def test_statistics_are_those_of_the_pixels():
 def test_statistics_are_of_the_training_images_alone():
     dark, bright = (Split(torch.full((2, 4, 4, 3), v, dtype=torch.uint8), torch.tensor([0, 1])) for v in (0, 255))
     assert measured("two", ("a", "b"), train=dark, test=bright).mean == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("n", "held_out"), [(3, 1), (50, 5), (9_999, 1000), (10_000, 5000), (50_000, 5000)])
+def test_without_a_number_5000_are_held_out_or_a_tenth(n, held_out, caplog):
+    """Small data sets would have nothing left to train on; the number is said where it is not the usual one."""
+    caplog.set_level("INFO", "convmixer")
+    split = labelled([i % 2 for i in range(n)])
+    train, valid = train_and_valid(measured("mine", ("a", "b"), split, split), None, 0)
+    assert (len(valid.labels), len(train.labels)) == (held_out, n - held_out)
+    assert (f"(data.validation={held_out})" in caplog.text) == (held_out != 5000)

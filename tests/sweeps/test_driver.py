@@ -156,12 +156,11 @@ def test_time_is_up_and_the_same_sweep_goes_on(monkeypatch, here) -> None:
 
 def test_what_a_study_was_begun_with_stays() -> None:
     swept(trials=1)
-    with pytest.raises(
-        UserError, match=r"begun with x from 0.0 to 1.0, not from 0.0 to 0.5; give this one another --name"
-    ):
+    with pytest.raises(UserError, match=r"begun with other values: x was from 0.0 to 1.0, is from 0.0 to 0.5; give "):
         swept(trials=1, space={"x": "uniform(0,0.5)"})
-    with pytest.raises(UserError, match="begun with seeds"):
-        swept(trials=1, seeds=2)
+    changed = r"seeds was \[0\], is \[0, 1\]; x was from 0.0 to 1.0, is 0.1 or 0.3; n was not given, is from 1 to 3;"
+    with pytest.raises(UserError, match=changed):
+        swept(trials=1, seeds=2, space={"x": "0.1,0.3", "n": "int(1,3)"})
 
 
 def test_a_database_that_is_gone_is_said_in_one_line(here) -> None:

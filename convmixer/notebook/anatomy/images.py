@@ -57,7 +57,8 @@ def _load(trained: Trained, path: Path | None) -> Dataset:
     if kind == "images" or (trained.imported and path):
         if path is None:
             raise UserError(f"{trained.name}: the place of its images was not recorded: give their folder or .zip")
-        return image_folder(path, trained.configs["data.image_size"], data_folder / "cache")
+        configs = trained.configs
+        return image_folder(path, configs["data.image_size"], data_folder / "cache", configs.get("data.test"))
     if kind == "shapes":
         return shapes()
     if kind in ("cifar10", "cifar100"):
