@@ -71,8 +71,7 @@ def _train_apart(words: Sequence[str], seeds: Sequence[int], quiet: bool) -> lis
                 failures.append(f"seed={seed} {_ending(status)}")
     if failures:
         raise TrainingFault(
-            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; "
-            "the same command continues the series"
+            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; the same command continues the series"
         )
     return [find_run(identity, logs_folder()).summary["accuracy.test"] for identity in uuids.values()]
 
