@@ -225,9 +225,14 @@ def _standing(r: Run) -> dict[str, Any]:
 
 
 def differences(runs: list[Run]) -> "pd.DataFrame":
-    """Return a table of the keys whose values differ: a row for each key, a column for each run."""
+    """Return a table of the keys whose values differ: a row for each key, a column for each run.
+
+    Of a single run, these are the keys that were given.
+    """
     import pandas as pd
 
+    if len(runs) == 1:
+        return pd.DataFrame({runs[0].uuid[:8]: pd.Series(runs[0].given, dtype=object)})
     configs = pd.DataFrame({r.uuid[:8]: pd.Series(r.recorded, dtype=object) for r in runs})
     texts = configs.map(str, na_action="ignore")
     objects = texts.map(lambda text: "\n" in str(text)).any(axis=1)  # objects set in code, not on the command line
