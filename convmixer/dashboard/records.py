@@ -18,7 +18,7 @@ from convmixer.dashboard.series import thin
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
-    "learning_rate": ("Learning rate", "optim.lr"),
+    "learning_rate": ("Learning rate", "optim."),
     "images_per_second": ("Images per second", "time.images_per_second"),
 }
 LISTED = ("accuracy.test", "accuracy.valid", "loss.valid", "accuracy.train", "loss.train")

@@ -142,7 +142,7 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     return ["", *(f"{name:<16}{value}" for name, value in rows)]
 
 
-def save_curves(run: Run) -> None:
-    """Save the learning curves as a picture in the run's folder."""
+def save_curves(run: Run, summary: Mapping[str, Any]) -> None:
+    """Save the learning curves, with the results of the summary, as a picture in the run's folder."""
     with written_whole(run.folder / CURVES, "wb") as file:
         learning_curves([run]).savefig(file, format="png", dpi=110)

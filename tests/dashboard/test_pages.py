@@ -60,7 +60,7 @@ def test_a_page_plots_losses_accuracies_learning_rate_and_speed_at_once(dashboar
     assert shown == [
         ["loss.train", "loss.valid"],
         ["accuracy.train", "accuracy.valid"],
-        ["optim.lr"],
+        ["optim.lr", "optim.muon_lr"],
         ["time.images_per_second"],
     ]
     full = {s["name"] for s in series if not s["is_summary"]}
