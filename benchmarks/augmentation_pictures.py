@@ -42,7 +42,7 @@ def augmented(conf: Configs, *ops: str) -> Tensor:
 
 def operations(conf: Configs) -> dict[str, Callable[[], Tensor]]:
     """A row for each operation by itself, and for all that the paper's recipe has."""
-    paper = ("resized_crop", "flip", "randaugment", "jitter", "erasing", *MIXING)
+    paper = ("resized_crop", "flip", "randaugment", "erasing", *MIXING)
     rows: dict[str, tuple[str, ...]] = {"original": ()} | {name: (name,) for name in (*OPERATIONS, *MIXING)}
     rows |= {"paper's recipe": paper}
     return {name: lambda ops=ops: augmented(conf, *ops) for name, ops in rows.items()}

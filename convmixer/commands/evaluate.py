@@ -27,7 +27,14 @@ CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precisi
     type=click.Path(path_type=Path),
     help="Labelled images in place of the test images: a folder or a .zip of <class>/* or test/<class>/*.",
 )
-@click.option("--tta", is_flag=True, help="Also average the logits of each image and its mirror image.")
+@click.option(
+    "--tta",
+    type=click.Choice(["mirror", "shifts"]),  # as in trained/views.py
+    is_flag=False,
+    flag_value="mirror",
+    help="Also average logits over test-time views: each image and its mirror image (alone: this), or shifted by a "
+    "pixel too.",
+)
 @click.option("--json", "json_file", metavar="FILE|-", help="Write all numbers to FILE; - prints only them.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for the pictures; default: the run's folder.")
 @pass_configs
@@ -36,7 +43,7 @@ def evaluate(
     run: str,
     overrides: tuple[str, ...],
     data: Path | None,
-    tta: bool,
+    tta: str | None,
     json_file: str | None,
     output: Path | None,
 ) -> None:

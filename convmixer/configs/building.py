@@ -6,12 +6,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, batch_size, images_at_once, size_factor
 from convmixer.configs.checks import check_configs
 from convmixer.console import one_line
-from convmixer.data.augmentation import Augmentation
+from convmixer.data.augmentation import Augmentation, random_seed
 from convmixer.data.batches import Batches
 from convmixer.data.datasets import Split
 from convmixer.errors import UserError
@@ -161,8 +161,15 @@ def _prepare_model(c: "Configs", train: Batches) -> None:
         if isinstance(module, nn.BatchNorm2d) and c.batch_norm_momentum is not None:
             module.momentum = c.batch_norm_momentum
     if c.starts:
-        first = train.raw(torch.arange(min(train.n_images, max(1, LOOKED_AT // train.pixels))))
-        apply_starts(c.model, c.starts, train.normalise(first), c.seed)
+        images = train.raw(_rows_looked_at(train, c.seed))
+        apply_starts(c.model, c.starts, train.normalise(images), random_seed(c.seed, "starts"))
+
+
+def _rows_looked_at(train: Batches, seed: int) -> Tensor:
+    """Draw the training images that initial weights may look at; an image tree's first ones are all of one class."""
+    n = min(train.n_images, max(1, LOOKED_AT // train.pixels))
+    generator = torch.Generator().manual_seed(random_seed(seed, "images looked at"))
+    return torch.randperm(train.n_images, generator=generator)[:n].sort().values
 
 
 def _stochastic_depth(c: "Configs", train: Batches) -> StochasticDepth | None:

@@ -103,7 +103,7 @@ def _wrong_augmentation(c: "Configs") -> str | None:
             f"augment.randaugment_magnitude={augment.randaugment_magnitude:g} is too large: "
             f"with augment.randaugment_set={chosen} it goes up to {largest}"
         )
-    coloured = {"randaugment", "jitter"} & set(augment.ops)
+    coloured = {"randaugment", "trivial_augment", "augmix", "three_augment", "jitter"} & set(augment.ops)
     if coloured and c.in_channels != 3:
         return f"augment.ops names {min(coloured)}, which takes images of 3 channels, not {c.in_channels}"
     return None

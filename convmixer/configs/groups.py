@@ -72,6 +72,9 @@ class AugmentConfigs(BaseConfigs):
     randaugment_std: Annotated[
         float, Knob("standard deviation of the magnitude", low=0, high=30, operation="randaugment")
     ] = 0.5
+    augmix_severity: Annotated[
+        int, Knob("largest strength of AugMix's operations", low=1, high=10, operation="augmix")
+    ] = 3
     jitter: Annotated[
         float,
         Knob(

@@ -14,6 +14,7 @@ from torch import nn
 from convmixer.configs.groups import AugmentConfigs, CheckpointConfigs, DataConfigs, OptimizerConfigs, TrackingConfigs
 from convmixer.configs.schema import Configs
 from convmixer.data import datasets, images, shapes
+from convmixer.data.augmentation import random_seed
 from convmixer.data.cifar import CifarName
 from convmixer.data.datasets import Dataset, Split
 from convmixer.data.trees import is_tree
@@ -66,7 +67,7 @@ def _layer(c: Configs) -> nn.Module:
 
 @option(Configs.model, "conv_mixer")
 def _model(c: Configs) -> nn.Module:
-    torch.manual_seed(c.seed)
+    torch.manual_seed(random_seed(c.seed, "model"))
     patch_embeddings = layers.PatchEmbeddings(c.d_model, c.patch_size, c.in_channels, activation=c.activation)
     head = layers.ClassificationHead(c.d_model, c.n_classes)
     return layers.ConvMixer(c.layer, c.n_layers, patch_embeddings, head)

@@ -130,7 +130,7 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     )
     start = command()
     rows += [
-        ("training time", f"{duration(summary['seconds'])}, {rate}, {counted(summary['epochs'], 'epoch')}"),
+        ("training time", f"{_training_time(summary)}, {rate}, {counted(summary['epochs'], 'epoch')}"),
         ("warm-up", warm_up),
         ("parameters", f"{summary['parameters']:,}"),
         ("run", f"{run.uuid} ({run.folder})"),
@@ -142,7 +142,13 @@ def result(summary: dict[str, Any], run: Run) -> list[str]:
     return ["", *(f"{name:<16}{value}" for name, value in rows)]
 
 
+def _training_time(summary: dict[str, Any]) -> str:
+    """Say how long the training took, and with `minutes` how long it was to take: another process may slow it down."""
+    taken, minutes = duration(summary["seconds"]), summary["configs"]["minutes"]
+    return taken if minutes is None else f"{taken} (minutes={minutes:g})"
+
+
 def save_curves(run: Run, summary: Mapping[str, Any]) -> None:
     """Save the learning curves, with the results of the summary, as a picture in the run's folder."""
     with written_whole(run.folder / CURVES, "wb") as file:
-        learning_curves([run]).savefig(file, format="png", dpi=110)
+        learning_curves([run], [summary]).savefig(file, format="png", dpi=110)

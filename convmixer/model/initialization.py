@@ -134,8 +134,9 @@ def apply_starts(model: nn.Module, names: Sequence[str], images: Tensor, seed: i
     Raises:
         UserError: the model lacks a part that is to be initialized, or its kernels are too large.
     """
+    generator = torch.Generator().manual_seed(seed)
     for name in names:
-        STARTS[name](model, images, torch.Generator().manual_seed(seed))
+        STARTS[name](model, images, generator)
 
 
 def _mean_square(kernel_size: int) -> float:

@@ -114,7 +114,7 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
 
     def start(self, images: int) -> None:
         """Begin to record, or resume after `images` training images: later records are dropped."""

@@ -1,6 +1,6 @@
 """Metrics of a classifier, computed from its logits and the true labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 
@@ -12,6 +12,7 @@ from convmixer.training.metrics import Metric
 
 Z_95 = 1.959964  # 95 % of a normal distribution lie within so many standard deviations
 BINS = 15
+PARTS = ("labels", "predicted", "confidence", "loss", "in_top_5", "right_with_views")  # of `Scores`, beside its metrics
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
@@ -25,11 +26,6 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     half = z / (1 + z**2 / n) * sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     # Rounding must not exclude the observed share, nor go beyond 0 and 1.
     return max(0.0, min(middle - half, share)), min(1.0, max(middle + half, share))
-
-
-def correct_in_top(logits: Tensor, labels: Tensor, k: int) -> int:
-    """Count the images whose label `[n]` is among the `k` largest of their logits `[n, classes]`."""
-    return int((logits.topk(k).indices == labels[:, None]).sum())
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, n_classes: int) -> Tensor:
@@ -52,7 +48,7 @@ class Scores:
         confidence: their softmax, float64 `[n]`.
         loss: the cross-entropy, float64 `[n]`.
         in_top_5: `[n]`.
-        hit_with_mirror: whether image and mirror image together are right, `[n]`; empty where that was not asked.
+        right_with_views: whether the mean logits of test-time views are right, `[n]`; empty where there are none.
         metrics: of each metric, float64 `[n]`.
     """
 
@@ -61,17 +57,17 @@ class Scores:
     confidence: Tensor
     loss: Tensor
     in_top_5: Tensor
-    hit_with_mirror: Tensor
+    right_with_views: Tensor
     metrics: dict[str, Tensor]
 
 
-def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], mirrored: Tensor | None = None) -> Scores:
+def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], of_views: Tensor | None = None) -> Scores:
     """Score a batch.
 
     Args:
         logits: float32 `[n, classes]`.
         labels: int64 `[n]`.
-        mirrored: the logits of the mirrored images.
+        of_views: the mean logits of test-time views, float32 `[n, classes]`.
     """
     confidence, predicted = logits.double().softmax(1).max(1)
     top = logits.topk(min(5, logits.shape[1])).indices
@@ -82,17 +78,33 @@ def score(logits: Tensor, labels: Tensor, metrics: Mapping[str, Metric], mirrore
         confidence,
         F.cross_entropy(logits, labels, reduction="none").double(),
         (top == labels[:, None]).any(1),
-        none if mirrored is None else (logits + mirrored).argmax(1) == labels,
+        none if of_views is None else of_views.argmax(1) == labels,
         {name: metric(logits, labels).double() for name, metric in metrics.items()},
     )
 
 
-def joined(batches: Sequence[Scores]) -> Scores:
-    """Join the scores of batches."""
-    parts = ("labels", "predicted", "confidence", "loss", "in_top_5", "hit_with_mirror")
-    whole = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in parts}
-    metrics = {name: torch.cat([batch.metrics[name] for batch in batches]) for name in batches[0].metrics}
+def joined(batches: Iterable[Scores], n: int) -> Scores:
+    """Join the scores of batches, which are `n` images together.
+
+    Memory for all is taken with the first batch: small tensors that stay between the logits of one batch and the next
+    would keep that memory from being used again.
+    """
+    whole: dict[str, Tensor] = {}
+    metrics: dict[str, Tensor] = {}
+    done = 0
+    for batch in batches:
+        _put({name: getattr(batch, name) for name in PARTS}, whole, done, n)
+        _put(batch.metrics, metrics, done, n)
+        done += len(batch.labels)
     return Scores(**whole, metrics=metrics)
+
+
+def _put(parts: Mapping[str, Tensor], whole: dict[str, Tensor], first: int, n: int) -> None:
+    """Copy a batch's tensors into those of `n` images, from image `first` on; empty ones stay empty."""
+    for name, part in parts.items():
+        if name not in whole:
+            whole[name] = part.new_empty(n if len(part) else 0)
+        whole[name][first : first + len(part)] = part
 
 
 def confusion_cells(predicted: Tensor, labels: Tensor, n_classes: int) -> list[tuple[int, int, int]]:

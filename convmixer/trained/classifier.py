@@ -1,10 +1,13 @@
 """Runs a trained network on a device: from uint8 images to logits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from convmixer.errors import UserError
 from convmixer.trained.network import Trained
+from convmixer.trained.views import View
 from convmixer.training.hardware import autocast, choose_device, choose_precision, keep_freed_memory
 
 
@@ -28,21 +31,22 @@ class Classifier:
         self.model = trained.model.to(device=self.device, memory_format=torch.channels_last)
 
     @torch.inference_mode()
-    def logits(self, images: Tensor, mirrored: bool = False) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         """Return the logits: uint8 `[batch, height, width, channels]` -> float32 `[batch, classes]`, on the CPU.
-
-        Args:
-            mirrored: first flip the images left to right.
 
         Raises:
             UserError: an output is not finite.
         """
         images = images.to(self.device)
         with autocast(self.device, self.precision):
-            logits = self.model(self.trained.normalise(images.flip(2) if mirrored else images))
+            logits = self.model(self.trained.normalise(images))
         logits = logits.float().cpu()
         if not logits.isfinite().all():
             raise UserError(
                 f"{self.trained.name}: the outputs are not finite: try precision=float32; else the weights are damaged"
             )
         return logits
+
+    def mean_logits(self, images: Tensor, views: Sequence[View]) -> Tensor:
+        """Return the weighted mean of the logits of several views of each image, as `logits` does of the images."""
+        return torch.stack([view.weight * self.logits(view.of(images)) for view in views]).sum(0)

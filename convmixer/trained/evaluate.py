@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from convmixer.trained.classifier import Classifier
 from convmixer.trained.evaluation_figures import MAX_NAMED, confusion_figure, reliability_figure
 from convmixer.trained.evaluation_table import MOST_IN_MATRIX, measure, report
 from convmixer.trained.network import Trained
+from convmixer.trained.views import VIEWS
 from convmixer.trained.weight_files import write_file
 from convmixer.training.hardware import describe_device, versions
 from convmixer.training.metrics import METRICS, Metric
@@ -31,7 +32,7 @@ def evaluate(
     trained: Trained,
     split: Split,
     name: str,
-    tta: bool = False,
+    tta: str | None = None,
     json_file: str | None = None,
     output: Path | None = None,
     values: Mapping[str, Any] | None = None,
@@ -41,7 +42,7 @@ def evaluate(
     Args:
         split: the images with their labels.
         name: the name of the data, for the printed results.
-        tta: also measure with the logits of each image and its mirror image averaged (test-time augmentation).
+        tta: also measure with test-time views, one of `views.VIEWS`.
         json_file: the file for the results; `-` prints them as JSON only.
         output: the folder for the pictures; None: no pictures.
         values: values of `device`, `precision` and `valid_batch_size` that differ from the training.
@@ -59,7 +60,7 @@ def evaluate(
         "network": trained.name,
         "data": name,
         "images": len(split.labels),
-        **measure(scores, trained.classes),
+        **measure(scores, trained.classes, tta),
         "images_per_second": rate,
         "device": describe_device(classifier.device),
         "precision": str(classifier.precision).removeprefix("torch."),
@@ -88,19 +89,23 @@ def _check_places(output: Path | None, json_file: str | None) -> None:
 
 
 def _scores(
-    classifier: Classifier, split: Split, batch_size: int, tta: bool, metrics: Mapping[str, Metric]
+    classifier: Classifier, split: Split, batch_size: int, tta: str | None, metrics: Mapping[str, Metric]
 ) -> tuple[Scores, float]:
     """The scores of the images, and images/s without the first batch."""
     console = Console(stderr=True)
     batches = list(zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True))
-    scores, seconds = [], []
-    for images, labels in track(batches, "evaluating", console=console, disable=not console.is_terminal):
-        begun = time.perf_counter()
-        logits = classifier.logits(images)
-        seconds.append(time.perf_counter() - begun)
-        scores.append(score(logits, labels, metrics, classifier.logits(images, True) if tta else None))
+    seconds = []
+
+    def scored() -> Iterator[Scores]:
+        for images, labels in track(batches, "evaluating", console=console, disable=not console.is_terminal):
+            begun = time.perf_counter()
+            logits = classifier.logits(images)
+            seconds.append(time.perf_counter() - begun)
+            yield score(logits, labels, metrics, classifier.mean_logits(images, VIEWS[tta]) if tta else None)
+
+    scores = joined(scored(), len(split.labels))
     warm_up = 1 if len(batches) > 1 else 0
-    return joined(scores), sum(len(images) for images, _ in batches[warm_up:]) / sum(seconds[warm_up:])
+    return scores, sum(len(images) for images, _ in batches[warm_up:]) / sum(seconds[warm_up:])
 
 
 def _save_pictures(folder: Path, scores: Scores, classes: Sequence[str], title: str) -> None:

@@ -17,19 +17,24 @@ from convmixer.trained.classification_metrics import (
     confusion_matrix,
     wilson_interval,
 )
+from convmixer.trained.views import DESCRIPTIONS
 
 MOST_IN_MATRIX = 1000  # classes; with more, only the cells of the confusion matrix that hold images are given
 MOST_ROWS = 1000  # classes in the table on the terminal; with more, only some
 FEW_ROWS = 100  # then
 
 
-def measure(scores: Scores, classes: Sequence[str]) -> dict[str, Any]:
-    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %."""
+def measure(scores: Scores, classes: Sequence[str], tta: str | None = None) -> dict[str, Any]:
+    """Compute every figure of an evaluation, in plain values; shares are 0 to 1, intervals those of 95 %.
+
+    Args:
+        tta: the test-time views that were scored too, one of `views.VIEWS`.
+    """
     n, is_correct = len(scores.labels), scores.predicted == scores.labels
     found = calibration_of(scores.confidence, is_correct)
     correct = {"top_1": is_correct} | ({"top_5": scores.in_top_5} if len(classes) > 5 else {})
-    if len(scores.hit_with_mirror):
-        correct["top_1_with_mirror"] = scores.hit_with_mirror
+    if tta:
+        correct[f"top_1_with_{tta}"] = scores.right_with_views
     return {name: _share(int(right.sum()), n) for name, right in correct.items()} | {
         "loss": scores.loss.mean().item(),
         "metrics": {name: values.mean().item() for name, values in scores.metrics.items()},
@@ -103,9 +108,9 @@ def _shown(classes: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str
 
 def _lines(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines = [("95% interval", f"{_interval(result['top_1'])} (Wilson)")]
-    if "top_1_with_mirror" in result:
-        share = result["top_1_with_mirror"]
-        lines.append(("with mirror", f"{_with_interval(share)}: mean logits of each image and its mirror image"))
+    for tta, description in DESCRIPTIONS.items():
+        if f"top_1_with_{tta}" in result:
+            lines.append((f"with {tta}", f"{_with_interval(result[f'top_1_with_{tta}'])}: {description}"))
     if "top_5" in result:
         lines.append(("top-5", _with_interval(result["top_5"])))
     error = result["calibration"]["error"]

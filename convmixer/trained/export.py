@@ -122,6 +122,7 @@ def _torch_export(model: nn.Module, trained: Trained) -> bytes:
 
 def _onnx(model: nn.Module, trained: Trained) -> bytes:
     """Return an ONNX model, `images` to `logits`, for any batch size; its metadata hold classes, mean and deviation."""
+    _check_onnx_size(trained)
     names = {"input_names": ["images"], "output_names": ["logits"]}
     program = torch.onnx.export(model, (_example(trained),), **names, dynamic_shapes=ANY_BATCH, verbose=False)
     written = program.model_proto
@@ -130,7 +131,18 @@ def _onnx(model: nn.Module, trained: Trained) -> bytes:
     return written.SerializeToString()
 
 
+def _check_onnx_size(trained: Trained) -> None:
+    """Refuse a network that one ONNX file can't hold: weights in a second file would be lost when it is passed on."""
+    size = sum(tensor.nbytes for tensor in trained.model.state_dict().values())
+    if size > LARGEST_ONNX:
+        raise UserError(
+            f"{trained.name}: its weights are {file_size(size)}, and an ONNX file holds at most "
+            f"{file_size(LARGEST_ONNX)}; give --format pt2 or safetensors"
+        )
+
+
 WRITERS: dict[str, Callable[[nn.Module, Trained], bytes]] = {"pt2": _torch_export, "onnx": _onnx}
+LARGEST_ONNX = 2**31 - 2**22  # bytes of weights; protobuf allows 2 GiB, and the graph needs some
 ANY_BATCH = ({0: torch.export.Dim("batch")},)
 
 

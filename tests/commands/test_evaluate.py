@@ -93,6 +93,9 @@ def test_mirrored_images_are_reported_beside_and_never_instead(trained, figures,
     changing = ("images_per_second",)
     assert {k: v for k, v in plain.items() if k not in changing} == {k: v for k, v in both.items() if k not in changing}
     assert "with mirror" in call("evaluate", "last", "--tta").out
+    assert call("evaluate", "last", "--tta", "mirror", "--json", "-").out.count("top_1_with_mirror") == 1
+    shifted = figures("--tta", "shifts")
+    assert shifted["top_1_with_shifts"]["accuracy"] > 0.6 and "top_1_with_mirror" not in shifted
 
 
 @pytest.mark.parametrize("form", ["tree", "classes", "zip", "zip of classes", "zip with a top folder"])

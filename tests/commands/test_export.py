@@ -112,6 +112,13 @@ def test_onnxruntime_takes_batches_of_any_size(here, call):
     assert "BatchNorm folded" in (here / "mine.onnx.md").read_text()
 
 
+def test_weights_that_one_onnx_file_can_not_hold_are_refused(here, refusal, monkeypatch):
+    monkeypatch.setattr("convmixer.trained.export.LARGEST_ONNX", 100_000)  # instead of 2 GiB
+    said = refusal(["export", str(WEIGHTS), "--output", "mine.onnx", "--format", "onnx"])
+    assert "an ONNX file holds at most 97.7 KiB; give --format pt2 or safetensors" in said
+    assert not list(here.glob("mine*"))
+
+
 @pytest.mark.slow
 def test_the_other_ways_of_folding(here, call):
     call("export", WEIGHTS, "--output", "folded.pt2", "--format", "pt2", "--fold")

@@ -13,9 +13,10 @@ from convmixer.trained.classification_metrics import (
     Z_95,
     calibration,
     confusion_matrix,
-    correct_in_top,
+    score,
     wilson_interval,
 )
+from convmixer.training.metrics import top_5
 
 
 @st.composite
@@ -42,19 +43,11 @@ def test_interval_of_ten_thousand_images() -> None:
     assert pytest.approx(norm.ppf(0.975), abs=1e-6) == Z_95
 
 
-@given(outputs(), st.integers(1, 12))
-def test_top_k(found, k: int) -> None:
-    logits, labels = found
-    k = min(k, logits.shape[1])
-    correct = sum(label in row.argsort()[-k:] for row, label in zip(logits.numpy(), labels.tolist(), strict=True))
-    assert correct_in_top(logits, labels, k) == correct
-
-
 def test_top_5_as_scikit_learn_counts_it() -> None:
     random = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(300, 10, generator=random), torch.randint(10, (300,), generator=random)
     expected = reference.top_k_accuracy_score(labels, logits, k=5, normalize=False)
-    assert correct_in_top(logits, labels, 5) == expected
+    assert top_5(logits, labels).sum() == score(logits, labels, {}).in_top_5.sum() == expected
 
 
 @given(outputs())

@@ -17,11 +17,11 @@ from convmixer.training.metrics import METRICS
 def figures() -> dict:
     """Of 3,000 images and 60,000 classes, in batches."""
     random = torch.Generator().manual_seed(0)
-    batches = [
+    batches = (
         score(torch.randn(100, 60_000, generator=random), torch.randint(60_000, (100,), generator=random), {})
         for _ in range(30)
-    ]
-    scores = joined(batches)
+    )
+    scores = joined(batches, 3000)
     classes = [f"class {number}" for number in range(60_000)]
     buffer = io.BytesIO()
     _confusion_figure(scores, classes, "many").savefig(buffer)
@@ -50,6 +50,6 @@ def test_batches_are_scored_as_the_whole_is() -> None:
     name, metric = next(iter(METRICS.items()))
     whole = score(logits, labels, {name: metric}, logits.flip(1))
     batches = zip(logits.split(7), labels.split(7), strict=True)
-    parts = joined([score(a, b, {name: metric}, a.flip(1)) for a, b in batches])
+    parts = joined((score(a, b, {name: metric}, a.flip(1)) for a, b in batches), 30)
     classes = list(map(str, range(12)))
     assert json.dumps(measure(whole, classes)) == json.dumps(measure(parts, classes))

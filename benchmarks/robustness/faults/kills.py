@@ -1,4 +1,4 @@
-"""SIGKILL at random moments, again and again: what is left is gone on with, and must end as if nothing had happened."""
+"""SIGKILL at random moments, again and again: what is left is resumed, and must end as if nothing had happened."""
 
 import os
 import random
@@ -8,10 +8,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.robustness.faults.lab import EXPERIMENT, Lab, Process, at_file_operation, kill_at_update
 from benchmarks.robustness.faults.table import Outcome
+from convmixer.tracking.run_folder import LOG
+from convmixer.tracking.runs import Run
+from convmixer.training import checkpoints
 
 STARTING = 12  # one process in so many is a fresh one, which is importing most of the time
 LARGEST_FILE = 120_000  # bytes, about, of those that a run writes
@@ -20,10 +24,25 @@ LARGEST_FILE = 120_000  # bytes, about, of those that a run writes
 def kills(lab: Lab, n: int, seed: int) -> Outcome:
     """SIGKILL at any moment: importing, caching data, training, writing a checkpoint, drawing, writing the summary.
 
-    Up to four times for each run, which is then gone on with to its end.
+    Up to four times for each run, which is then resumed to its end.
     """
-    draw = random.Random(seed)
+    return _campaign(lab, n, random.Random(seed), lambda folder, draw: None)
+
+
+def power_cuts(lab: Lab, n: int, seed: int) -> Outcome:
+    """The same, and after each kill the end of log.jsonl is damaged as a power cut may.
+
+    What was written to it since it was last synced, which is before a checkpoint is saved, is cut off, or turned to
+    zeros or to noise, from a random byte on.
+    """
+    return _campaign(lab, n, random.Random(seed), lambda folder, draw: damage_log(lab.run(folder), draw))
+
+
+def _campaign(
+    lab: Lab, n: int, draw: random.Random, after_kill: Callable[[Path, random.Random], str | None]
+) -> Outcome:
     counts: Counter[str] = Counter()
+    damages: Counter[str | None] = Counter()
     problems: list[str] = []
     runs = 0
     while counts.total() < n:
@@ -33,13 +52,43 @@ def kills(lab: Lab, n: int, seed: int) -> Outcome:
             if moment is None:
                 break
             counts[moment] += 1
+            damages[after_kill(folder, draw)] += 1
         runs += 1
         difference = lab.finish(folder)
         problems += [f"{folder.name}: {difference}"] if difference else []
-    moments = ", ".join(f"{number} {moment}" for moment, number in counts.most_common())
-    return Outcome(
-        counts.total(), problems, f"{runs} runs, resumed to the same bits; killed {moments}", -signal.SIGKILL
-    )
+    ended = f"{runs} runs, resumed to the same bits; killed {_listed(counts)}"
+    del damages[None]
+    if damages:
+        ended += f"; the log's end then {_listed(damages)}"
+    return Outcome(counts.total(), problems, ended, -signal.SIGKILL)
+
+
+def _listed(counts: Counter) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.most_common())
+
+
+def damage_log(run: Run | None, draw: random.Random) -> str | None:
+    """Damage what was written to a run's log after it was last synced. In which way; None if there was nothing."""
+    log = run and run.folder / LOG
+    if not log or not log.exists():
+        return None
+    synced, size = _synced_bytes(run), log.stat().st_size
+    if synced == size:
+        return None
+    place = draw.randrange(synced, size)
+    content = log.read_bytes()[:place]
+    damage = draw.choice(["cut off", "zeros", "noise"])
+    left = {"cut off": b"", "zeros": bytes(size - place), "noise": draw.randbytes(size - place)}
+    log.write_bytes(content + left[damage])
+    return damage
+
+
+def _synced_bytes(run: Run) -> int:
+    """Return how much of a run's log is on the disk whatever happens: up to its newest checkpoint, or its end."""
+    if run.summary:
+        return (run.folder / LOG).stat().st_size
+    checkpoint = run.checkpoint("last")
+    return checkpoints.load(checkpoint)["log_bytes"] if checkpoint.exists() else 0
 
 
 def kill(lab: Lab, folder: Path, draw: random.Random) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from convmixer.data.augmentation.augmix import AugMix, mild
 from convmixer.data.augmentation.crops import ResizedCrop, Translate
 from convmixer.data.augmentation.erasing import Cutout, Erasing
 from convmixer.data.augmentation.flips import AlternatingFlip, Flip
@@ -13,6 +14,8 @@ from convmixer.data.augmentation.jitter import Jitter
 from convmixer.data.augmentation.mixing import Mixing
 from convmixer.data.augmentation.operation import Operation
 from convmixer.data.augmentation.randaugment import CHOICE_SETS, RandAugment
+from convmixer.data.augmentation.three_augment import ThreeAugment
+from convmixer.data.augmentation.trivial_augment import TrivialAugment, wide
 from convmixer.data.splits import Dataset
 from convmixer.errors import UserError
 
@@ -30,6 +33,9 @@ OPERATIONS: dict[str, Callable[[Mapping[str, Any], Dataset], Operation]] = {
         keys["randaugment_magnitude"],
         keys["randaugment_std"],
     ),
+    "trivial_augment": lambda keys, data: TrivialAugment(wide(len(data.mean))),
+    "augmix": lambda keys, data: AugMix(mild(len(data.mean), *data.train.images.shape[1:3]), keys["augmix_severity"]),
+    "three_augment": lambda keys, data: ThreeAugment(),
     "jitter": lambda keys, data: Jitter(keys["jitter"]),
     "erasing": lambda keys, data: Erasing(
         keys["erasing"], keys["erasing_fill"] == "noise", _levels(data.mean), _levels(data.std)

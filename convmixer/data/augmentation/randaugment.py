@@ -4,7 +4,7 @@ An operation's argument follows from its strength, between 0 and 1: the magnitud
 largest that the set knows.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -72,25 +72,44 @@ def increasing(mean: tuple[float, ...], height: int, width: int) -> ChoiceSet:
 
 def torchvision(mean: tuple[float, ...], height: int, width: int) -> ChoiceSet:
     """torchvision's 14, one of which is to do nothing. Magnitudes go up to 30; nearest pixels, black outside."""
-    view = {"interpolation": "nearest", "fill": (0.0,) * len(mean)}
     farthest = 150 / 331  # shift, as a share of the side
-    choices = {
+    choices = torchvision_choices(len(mean), (farthest * width, farthest * height))
+    return ChoiceSet(choices, LARGEST_MAGNITUDE["torchvision"], probability=1.0)
+
+
+def torchvision_choices(
+    channels: int,
+    farthest: tuple[float, float],
+    shear: float = 0.3,
+    degrees: float = 30,
+    blend: float = 0.9,
+    bits: int = 4,
+) -> dict[str, Choice]:
+    """torchvision's 14 operations, with what each does at strength 1.
+
+    Args:
+        farthest: shift in pixels, across and down.
+        blend: brightness, colour, contrast and sharpness change by a factor of 1 -+ this.
+        bits: of the 8 of each level, so many are lost.
+    """
+    view = {"interpolation": "nearest", "fill": (0.0,) * channels}
+    across, down = farthest
+    return {
         "identity": IDENTITY,
-        "shear_x": Choice(partial(affine.shear_x, **view), lambda s: 0.3 * s, signed=True),
-        "shear_y": Choice(partial(affine.shear_y, **view), lambda s: 0.3 * s, signed=True),
-        "translate_x": Choice(partial(affine.translate_x, **view), lambda s: (farthest * s * width).trunc(), True),
-        "translate_y": Choice(partial(affine.translate_y, **view), lambda s: (farthest * s * height).trunc(), True),
-        "rotate": Choice(partial(affine.rotate, **view), lambda s: 30 * s, signed=True),
-        "brightness": Choice(blends.brightness, lambda s: 1 + 0.9 * s, signed=True),
-        "colour": Choice(blends.colour, lambda s: 1 + 0.9 * s, signed=True),
-        "contrast": Choice(blends.contrast, lambda s: 1 + 0.9 * s, signed=True),
-        "sharpness": Choice(blends.sharpness, lambda s: 1 + 0.9 * s, signed=True),
-        "posterise": Choice(levels.posterise, lambda s: 8 - (4 * s).round().long()),
+        "shear_x": Choice(partial(affine.shear_x, **view), lambda s: shear * s, signed=True),
+        "shear_y": Choice(partial(affine.shear_y, **view), lambda s: shear * s, signed=True),
+        "translate_x": Choice(partial(affine.translate_x, **view), lambda s: (across * s).trunc(), signed=True),
+        "translate_y": Choice(partial(affine.translate_y, **view), lambda s: (down * s).trunc(), signed=True),
+        "rotate": Choice(partial(affine.rotate, **view), lambda s: degrees * s, signed=True),
+        "brightness": Choice(blends.brightness, lambda s: 1 + blend * s, signed=True),
+        "colour": Choice(blends.colour, lambda s: 1 + blend * s, signed=True),
+        "contrast": Choice(blends.contrast, lambda s: 1 + blend * s, signed=True),
+        "sharpness": Choice(blends.sharpness, lambda s: 1 + blend * s, signed=True),
+        "posterise": Choice(levels.posterise, lambda s: 8 - (bits * s).round().long()),
         "solarise": Choice(levels.solarise, lambda s: 255 * (1 - s)),
         "auto_contrast": Choice(_without_argument(levels.auto_contrast)),
         "equalise": Choice(_without_argument(levels.equalise)),
     }
-    return ChoiceSet(choices, LARGEST_MAGNITUDE["torchvision"], probability=1.0)
 
 
 def _without_argument(operation: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
@@ -129,9 +148,22 @@ class RandAugment(Operation):
         drawn = (1 + below(which, len(choices) - 1)) * (whether < self.choices.probability)
         magnitude = self.magnitude + self.deviation * normal(how_strong)
         strength = (magnitude / self.choices.largest_magnitude).clamp(0, 1)
-        signed = torch.where(direction < 0.5, strength, -strength)
-        operations = [partial(_operate, choice, signed if choice.signed else strength) for choice in choices]
-        return apply_each(images, drawn, operations)
+        return apply_choices(images, choices, drawn, strength, direction)
+
+
+def apply_choices(
+    images: Tensor, choices: Sequence[Choice], drawn: Tensor, strength: Tensor, direction: Tensor
+) -> Tensor:
+    """Apply to each image one of the choices.
+
+    Args:
+        images: uint8 `[batch, height, width, channels]`.
+        drawn: places in `choices`, int64 `[batch]`.
+        strength: 0 to 1, `[batch]`; it is negated for signed choices where `direction`, within [0, 1), is from 0.5 up.
+    """
+    signed = torch.where(direction < 0.5, strength, -strength)
+    operations = [partial(_operate, choice, signed if choice.signed else strength) for choice in choices]
+    return apply_each(images, drawn, operations)
 
 
 def _operate(choice: Choice, strength: Tensor, images: Tensor, rows: Tensor) -> Tensor:
