@@ -13,6 +13,7 @@ from typing import Any
 
 from labml_db import Key
 
+from convmixer.console import duration
 from convmixer.dashboard.followed_run import FollowedRun
 from convmixer.dashboard.series import thin
 
@@ -29,7 +30,7 @@ RESULTS = (  # of a run's summary: name, title, how its value is shown
     ("loss.valid", "valid loss", "{:.4g}".format),
     ("epochs", "epochs", "{:.4g}".format),
     ("images", "training images", "{:,.0f}".format),
-    ("seconds", "training time", "{:,.0f} s".format),
+    ("seconds", "training time", duration),
     ("images_per_second", "images per second", "{:,.0f}".format),
     ("parameters", "parameters", "{:,.0f}".format),
 )
