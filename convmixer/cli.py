@@ -21,6 +21,7 @@ from convmixer.commands.import_ import import_
 from convmixer.commands.predict import predict
 from convmixer.commands.resume import resume
 from convmixer.commands.runs import runs
+from convmixer.commands.set_ import set_
 from convmixer.commands.shared import DefaultGroup
 from convmixer.commands.sweep import sweep
 from convmixer.commands.train import train
@@ -29,7 +30,7 @@ from convmixer.errors import Interrupted, SomeFailed, TrainingFault, UserError
 from convmixer.training.distributed import torchrun
 from convmixer.training.openmp import spin_briefly
 
-COMMANDS = (train, resume, evaluate, predict, export, import_, configs, check, runs, dashboard, sweep)
+COMMANDS = (train, resume, evaluate, predict, export, import_, configs, check, runs, set_, dashboard, sweep)
 TOGETHER = {"train", "resume"}  # the commands that torchrun may start
 LONGEST_LINE = 1500  # characters; names in a stranger's archive may be very long
 

@@ -75,9 +75,15 @@ def understand(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
     def read_searched(overrides: tuple[str, ...], **options: object) -> None:
         read_space(split_assignments(overrides), keys, "command line")
 
+    def read_changes(overrides: tuple[str, ...], **options: object) -> None:
+        read_overrides(tuple(word for word in overrides if word != "stop=true"))
+
+    readers = {
+        command_line.commands["sweep"].commands["run"]: read_searched,
+        command_line.commands["set"]: read_changes,
+    }
     for command in leaves(command_line):
-        is_search = command is command_line.commands["sweep"].commands["run"]
-        monkeypatch.setattr(command, "callback", read_searched if is_search else read_overrides)
+        monkeypatch.setattr(command, "callback", readers.get(command, read_overrides))
     return lambda words: command_line.main(words, standalone_mode=False, obj=Configs)
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, batch_size, images_at_once, size_factor
-from convmixer.configs.checks import check_configs
+from convmixer.configs.checks import check_changes_file, check_configs
+from convmixer.configs.keys import keys_of
 from convmixer.console import one_line
 from convmixer.data.augmentation import Augmentation, random_seed
 from convmixer.data.batches import Batches
@@ -53,6 +55,10 @@ def build(c: "Configs", workers: Workers = ALONE, resumed: Run | None = None) ->
     check_configs(c, workers)
     if c.tracking.app_url:
         complete_url(c.tracking.app_url)
+    if c.changes and not resumed:
+        if not Path(c.changes).is_file():
+            raise UserError(f"changes={c.changes}: there is no such file")
+        check_changes_file(Path(c.changes), keys_of(type(c)))
     initial_weights = None
     if c.pretrained and not (resumed and resumed.checkpoint("last").exists()):
         sizes = {"n_classes": c.n_classes, "in_channels": c.in_channels}

@@ -1,15 +1,20 @@
 """Checks values against each other and against the data, before a run begins."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, some_have_none
-from convmixer.configs.keys import keys_of
+from convmixer.configs.keys import Key, keys_of
+from convmixer.configs.overrides import check
 from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
+from convmixer.experiment.live_changes import is_live
 from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
+from convmixer.tracking.live_changes import read_changes
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
 
@@ -28,6 +33,18 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
     message = next(filter(None, messages), None) or _sizes(c, workers) or _workers(c, workers)
     if message:
         raise UserError(f"overrides: {message}")
+
+
+def check_changes_file(file: Path, keys: Mapping[str, Key]) -> None:
+    """Check the changes that `set` made in a run, before they are made again.
+
+    Raises:
+        UserError: the file is damaged, or a value is wrong or can't be changed while a run trains.
+    """
+    for change in read_changes(file):
+        check({change.key: change.value}, keys, str(file))
+        if not is_live(change.key):
+            raise UserError(f"{file}: {change.key} can't be changed while a run trains")
 
 
 def _name(c: "Configs") -> str | None:

@@ -5,14 +5,17 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from convmixer.configs.checks import check_changes_file
 from convmixer.configs.keys import Key, keys_of
 from convmixer.configs.overrides import check
 from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
+from convmixer.experiment.live_changes import LENGTHS, is_live
 from convmixer.experiment.resuming import check_unended
 from convmixer.project import is_same_program
+from convmixer.tracking.run_folder import CHANGES
 from convmixer.tracking.runs import Run
 from convmixer.trained import Trained
 
@@ -70,7 +73,21 @@ def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str,
         UserError: the run has ended or can't be resumed.
     """
     check_unended(run)
+    check_changes_file(run.folder / CHANGES, keys_of(configs_class))
     return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
+
+
+def reopen_live(configs_class: type[Configs], run: Run, changes: Mapping[str, Any]) -> Configs:
+    """Return the configs of a run that trains, as `changes` of live values would make them.
+
+    Raises:
+        UserError: a change is wrong, or its value can't be changed while the run trains.
+    """
+    check_unended(run)
+    keys = keys_of(configs_class)
+    check_changes(changes, keys, tuple(filter(is_live, keys)))
+    together = {key: value for key, value in changes.items() if key not in LENGTHS}  # `minutes` excludes lengths
+    return reopen(configs_class, run, together, tuple(together))
 
 
 def reopen_file(configs_class: type[Configs], trained: Trained, changes: Mapping[str, Any]) -> Configs:

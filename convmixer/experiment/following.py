@@ -5,6 +5,7 @@ from typing import Any
 from convmixer.experiment import rewinding
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.failures import in_one_line
+from convmixer.experiment.live_changes import LiveChanges
 from convmixer.project import command
 from convmixer.training.distributed import torchrun
 from convmixer.training.distributed.workers import Workers
@@ -22,7 +23,8 @@ def follow(experiment: Experiment) -> None:
     """
     trainer, workers = experiment.trainer, experiment.workers
     stop = StopRequest(is_patient=True)
-    uuid, state = workers.broadcast(None)
+    uuid, state, known = workers.broadcast(None)
+    changes = LiveChanges(experiment, None, known, say=lambda line: None)
 
     def how_to_resume(error: Exception | None) -> str:
         resume = f"{command(torchrun.launcher())} resume {uuid}"
@@ -32,27 +34,29 @@ def follow(experiment: Experiment) -> None:
         if state:
             trainer.load_state_dict(state)
             trainer.total_steps = state["total_steps"]
-        rewinding.fit(experiment, _Follower(workers, stop), lambda: None)
+        changes.restore()
+        rewinding.fit(experiment, _Follower(workers, stop, changes), lambda: None)
 
 
 class _Follower:
     """An observer of the trainer that records nothing."""
 
-    def __init__(self, workers: Workers, stop: StopRequest) -> None:
+    def __init__(self, workers: Workers, stop: StopRequest, changes: LiveChanges) -> None:
         self.workers = workers
         self.stop = stop
+        self.changes = changes
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         pass
 
     def stepped(self, trainer: Trainer) -> None:
-        pass
+        self.changes.after_update()
 
     def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
         pass
 
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
-        pass
+        self.changes.restore()
 
     def should_stop(self) -> bool:
         self.stop.signal = self.workers.all_reduce_max(self.stop.signal)

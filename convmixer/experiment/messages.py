@@ -104,7 +104,7 @@ def progress(trainer: Trainer, values: dict[str, float]) -> str:
     epochs = math.ceil(trainer.total_steps / trainer.steps_per_epoch)
     rate = f"{values['time.images_per_second']:,.0f} images/s"
     accuracy = f"accuracy {values['accuracy.train']:.1%}"
-    return f"epoch {trainer.epoch + 1}/{epochs}  loss {values['loss.train']:.3f}  {accuracy}  {rate}"
+    return f"epoch {min(trainer.epoch + 1, epochs)}/{epochs}  loss {values['loss.train']:.3f}  {accuracy}  {rate}"
 
 
 def epoch_line(trainer: Trainer, values: dict[str, float]) -> str:

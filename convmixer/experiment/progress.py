@@ -34,10 +34,10 @@ class ProgressBar:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def update(self, step: int) -> None:
-        """Move the bar to update number `step`."""
+    def update(self, step: int, total_steps: int) -> None:
+        """Move the bar to update number `step` of `total_steps`."""
         if self._shown:
-            self._bar.update(self._task, completed=step)
+            self._bar.update(self._task, completed=step, total=total_steps)
 
     def describe(self, text: str) -> None:
         """Set the text before the bar."""

@@ -6,6 +6,7 @@ import torch
 
 from convmixer.experiment import messages, rewinding
 from convmixer.experiment.experiment import Experiment
+from convmixer.experiment.live_changes import LiveChanges, known_changes
 from convmixer.experiment.progress import Estimate, ProgressBar
 from convmixer.experiment.resuming import Checkpoint
 from convmixer.tracking import app_writer
@@ -42,11 +43,14 @@ class RecordedTraining:
     def start(self) -> None:
         """Begin the run, or resume it from its checkpoint."""
         state = self.resumed_from.state
-        self.experiment.workers.broadcast((self.run.uuid, state))
+        changes = known_changes(self.run.folder, self.experiment.values["changes"])
+        self.experiment.workers.broadcast((self.run.uuid, state, changes))
+        self.changes = LiveChanges(self.experiment, self.run.folder, changes, self.recorder.say)
         if state:
             self.trainer.load_state_dict(state)
             self._forget_missing_best(state)
             self.trainer.total_steps = state["total_steps"]
+        self.changes.restore()
         self.recorder.start(self.trainer.images)
         for line in messages.header(self.experiment, self.run):
             self.recorder.say(line)
@@ -92,6 +96,7 @@ class RecordedTraining:
             f"{problem}: going back to update {state['step']}, with {RATE_FACTOR**rewinds:g} times the learning rate "
             f"({rewinds} of at most {MOST_REWINDS} times)"
         )
+        self.changes.restore()
         self._forget_missing_best(state)
         self._save_last()
         self.recorder.rewind(self.trainer.images)
@@ -101,7 +106,8 @@ class RecordedTraining:
         self.bar.describe(messages.progress(self.trainer, values))
 
     def stepped(self, trainer: Trainer) -> None:
-        self.bar.update(trainer.step)
+        self.changes.after_update()
+        self.bar.update(trainer.step, trainer.total_steps)
         line = self.estimate.after(trainer.step)
         if line:
             self.recorder.say(line)

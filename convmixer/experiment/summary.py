@@ -5,6 +5,7 @@ from typing import Any
 
 from convmixer.experiment import messages
 from convmixer.experiment.experiment import Experiment
+from convmixer.experiment.live_changes import known_changes
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
@@ -42,6 +43,7 @@ def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str,
         "workers": experiment.workers.world_size,
         "precision": str(trainer.precision).removeprefix("torch."),
         "kernels": experiment.kernels.name,
+        "changes": [str(change) for change in known_changes(run.folder, None)],
         "ended": time.strftime("%Y-%m-%d %H:%M:%S"),
         "configs": {name: run.configs[name] for name in experiment.values},
         "versions": versions(),

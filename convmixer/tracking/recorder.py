@@ -20,6 +20,7 @@ from convmixer.errors import UserError
 from convmixer.files.atomic import clear_leftovers, write_atomically, written_whole
 from convmixer.files.untrusted import parse_json
 from convmixer.tracking.run_folder import (
+    CHANGES,
     CONFIGS,
     CONSOLE,
     CURVES,
@@ -114,7 +115,7 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES)))
+        clear_leftovers(*(folder / name for name in (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES, CHANGES)))
 
     def start(self, images: int) -> None:
         """Begin to record, or resume after `images` training images: later records are dropped."""

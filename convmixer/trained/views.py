@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class View:
-    """How an image is looked at.
+    """A way to look at an image.
 
     Attributes:
         weight: of its logits in the mean.

@@ -151,6 +151,19 @@ class MuonAndAdamW(torch.optim.Optimizer):
         return super().__getstate__() | {"adamw": self.adamw, "muon": self.muon}
 
 
+def rate_keys(optimizer: torch.optim.Optimizer) -> list[str]:
+    """Return the key that the learning rate of each of the optimizer's groups comes from."""
+    keys = ["optimizer.learning_rate"] * len(optimizer.param_groups)
+    return [*keys[:-1], "optimizer.muon_learning_rate"] if isinstance(optimizer, MuonAndAdamW) else keys
+
+
+def decaying_groups(optimizer: torch.optim.Optimizer) -> list[dict]:
+    """Return the groups whose weight decay the next update uses; loading a state replaces them by others."""
+    if isinstance(optimizer, MuonAndAdamW):
+        return optimizer.adamw.param_groups + optimizer.muon.param_groups
+    return [group for group in optimizer.param_groups if "weight_decay" in group]
+
+
 def _matrix(weight: torch.Tensor) -> torch.Tensor:
     """Return a view `[out, in]` of a weight `[out, in, 1, 1]` or `[out, in]`, in the same memory."""
     return weight.detach().view(weight.shape[:2])

@@ -97,8 +97,9 @@ def check(fault: str, rows: Rows, status: str, message: str) -> None:
     assert message in row["message"]
 
 
-def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(try_out: Callable[..., Rows]) -> None:
-    row = try_out("kills", "--n", 8, "--seed", 5)["kills"]
+@pytest.mark.parametrize("fault", ["power-cuts", pytest.param("kills", marks=pytest.mark.slow)])
+def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bits(fault, try_out) -> None:
+    row = try_out(fault, "--n", 8, "--seed", 5)[fault]
     assert row["tried"] == "8" and row["lost"] == "nothing"
 
 
@@ -115,7 +116,8 @@ def test_nothing_is_lost_and_it_is_said_here_too(fault: str, rarely: Rows) -> No
 
 def test_each_fault_is_in_the_table_that_is_shown() -> None:
     rows = read_rows(PROJECT / "results" / "faults.csv")
-    assert {row["fault"] for row in rows.values()} == ALL.keys() == {"kills", *EVERYDAY, *RARELY}
-    assert sum(int(row["tried"]) for row in rows.values() if row["fault"] == "kills") >= 200
+    assert {row["fault"] for row in rows.values()} == ALL.keys() == {"kills", "power-cuts", *EVERYDAY, *RARELY}
+    for fault in ("kills", "power-cuts"):
+        assert sum(int(row["tried"]) for row in rows.values() if row["fault"] == fault) >= 200
     assert {row["lost"] for row in rows.values()} == {"nothing"}
     assert markdown(rows, ALL) in (PROJECT / "docs" / "faults.md").read_text()

@@ -109,6 +109,8 @@ class Process:
                 os.setsid()
                 for stream, file in self._output.items():
                     os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+            # Anew, as those of the parent remember whether they were files, in which a position could be looked up.
+            sys.stdout, sys.stderr = (open(stream, "w", closefd=False) for stream in (1, 2))  # noqa: SIM115
             os.chdir(self.folder)
             sys.argv = [str(EXPERIMENT), *arguments]
             if first:

@@ -61,8 +61,8 @@ def hung_up(lab: Lab, n: int, seed: int) -> Outcome:
         process.hang_up()
         status = process.wait()
         run = lab.run(folder)
-        if status != 129 or run.status != "interrupted" or not run.checkpoint("last").exists():
-            problems.append(f"status {status}, {run.status}")
+        if status != 129 or not run or run.status != "interrupted" or not run.checkpoint("last").exists():
+            problems.append(f"status {status}, {run.status if run else 'no run'}, in {folder}")
         lost = lab.finish(folder)
         problems += [lost] if lost else []
     return Outcome(n, problems, "saved, ended, resumed to the same bits", 129)
