@@ -15,6 +15,7 @@ import pytest
 from dashboards import dashboard, one_run, start_dashboard  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from preloaded import Preloaded
 
 from convmixer.cli import main
 from convmixer.tracking.run_folder import read_log
@@ -124,26 +125,42 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     return run
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> Preloaded:
+    """A process that has imported the package, whose forks run scripts."""
+    process = Preloaded()
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def command(tmp_path: Path) -> Command:
-    """Runs `python experiment.py ...` in an empty folder, output piped: `command("runs").stdout`."""
+def command(tmp_path: Path, preloaded: Preloaded) -> Command:
+    """Runs `python experiment.py ...` in an empty folder, output captured: `command("runs").stdout`.
+
+    With an environment of its own it is a new process; else a fork of one that has the imports behind it.
+    """
 
     def run(
         *arguments: str, status: int | None = 0, script: Path = EXPERIMENT, **environment: str
     ) -> subprocess.CompletedProcess:
-        ended = subprocess.run(
-            [sys.executable, str(script), *map(str, arguments)],
-            cwd=tmp_path,
-            env=os.environ | environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        words = [str(script), *map(str, arguments)]
+        ended = _in_new_process(words, tmp_path, environment) if environment else preloaded.run(words, tmp_path, 300)
         if status is not None:
             assert ended.returncode == status, ended.stdout + ended.stderr
         return ended
 
     return run
+
+
+def _in_new_process(words: list[str], folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.fixture
