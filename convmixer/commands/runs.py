@@ -1,26 +1,28 @@
-"""The commands `runs` and `runs send`."""
+"""The command `runs list`, the default of `runs`; `send` and `export` have modules of their own."""
 
 from typing import Any
 
 import click
 from rich.table import Table
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.runs_export import export
+from convmixer.commands.runs_send import send
+from convmixer.commands.shared import DefaultGroup
 from convmixer.commands.tables import print_table
 from convmixer.console import printable
 from convmixer.project import logs_folder
 
-
-@click.group(invoke_without_command=True)
-@click.pass_context
-def runs(context: click.Context) -> None:
-    """List all runs; `runs send` sends one to a labml server."""
-    if context.invoked_subcommand is None:
-        _list_runs()
+OTHERS = ("list", "send", "export")
 
 
-def _list_runs() -> None:
-    """Print all runs, oldest first."""
+@click.group(cls=DefaultGroup, default="list", is_argument=lambda word: word not in OTHERS)
+def runs() -> None:
+    """List all runs, send one to a tracker, or export its metrics."""
+
+
+@runs.command(name="list")
+def list_() -> None:
+    """List all runs, oldest first (the default command)."""
     from convmixer.tracking.runs import runs as all_runs
 
     rows = all_runs()
@@ -41,22 +43,5 @@ def _cell(column: str, value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
-@runs.command()
-@click.argument("run")
-@OVERRIDES
-@pass_configs
-def send(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
-    """Send the missing data of RUN to a labml server.
-
-    It is the server of the training; tracking.app_url=URL names another one.
-    """
-    from convmixer.configs.keys import keys_of
-    from convmixer.configs.overrides import split_assignments
-    from convmixer.configs.reopening import check_changes
-    from convmixer.tracking.labml_fixes import use_project_folder
-    from convmixer.tracking.runs import run as find_run
-    from convmixer.tracking.send import send as send_run
-
-    use_project_folder()
-    given = check_changes(split_assignments(overrides), keys_of(configs_class), ("tracking.app_url",))
-    send_run(find_run(run), given.get("tracking.app_url"))
+for command in (send, export):
+    runs.add_command(command)

@@ -1,6 +1,7 @@
 """Trains once for each of several seeds, a run for each, and prints mean and deviation."""
 
 import itertools
+import os
 import statistics
 import uuid
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ def train_seeds(configs_class: type[Configs], given: Mapping[str, Any], quiet: b
     rest = {name: value for name, value in given.items() if name not in ("seed", "seeds")}
     seeds = range(first, first + count)
     if shares_process(given):
+        os.environ["CONVMIXER_SERIES"] = uuid.uuid4().hex[:8]  # the runs' tag
         accuracies = [_train_here(configs_class, rest | {"seed": seed}, quiet) for seed in seeds]
     else:
         accuracies = _train_apart([as_argument(name, value) for name, value in rest.items()], seeds, quiet)
@@ -57,6 +59,7 @@ def _train_here(configs_class: type[Configs], given: Mapping[str, Any], quiet: b
 def _train_apart(words: Sequence[str], seeds: Sequence[int], quiet: bool) -> list[float]:
     """Train each seed in a process of its own, and return the runs' test accuracies."""
     uuids = _series(words, seeds)
+    os.environ["CONVMIXER_SERIES"] = uuids[seeds[0]][:8]  # the runs' tag
     failures = []
     with SignalRelay() as relay:
         for seed, identity in uuids.items():

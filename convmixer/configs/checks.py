@@ -15,6 +15,7 @@ from convmixer.experiment.live_changes import is_live
 from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
 from convmixer.tracking.live_changes import read_changes
+from convmixer.tracking.trackers import check_installed
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
 
@@ -55,6 +56,12 @@ def _name(c: "Configs") -> str | None:
 
 def _app_url(c: "Configs") -> str | None:
     return c.tracking.app_url and wrong_url(c.tracking.app_url)
+
+
+def _trackers(c: "Configs") -> str | None:
+    check_installed(c.tracking.also)
+    twice = sorted({name for name in c.tracking.also if c.tracking.also.count(name) > 1})
+    return f"tracking.also names {', '.join(twice)} twice" if twice else None
 
 
 def _sizes(c: "Configs", workers: Workers) -> str | None:
@@ -201,4 +208,18 @@ def _workers(c: "Configs", workers: Workers) -> str | None:
     return None
 
 
-CHECKS = (*(_name, _app_url, _classes, _split, _augmentation, _optimizer, _micro_batch, _compile, _starts, _metrics),)
+CHECKS = (
+    *(
+        _name,
+        _app_url,
+        _trackers,
+        _classes,
+        _split,
+        _augmentation,
+        _optimizer,
+        _micro_batch,
+        _compile,
+        _starts,
+        _metrics,
+    ),
+)

@@ -13,6 +13,7 @@ from convmixer.configs.keys import Knob
 from convmixer.data.augmentation import ALL_NAMES
 from convmixer.data.augmentation.randaugment import CHOICE_SETS
 from convmixer.data.datasets import Dataset
+from convmixer.tracking.trackers import TRACKERS
 
 
 class DataConfigs(BaseConfigs):
@@ -136,3 +137,4 @@ class TrackingConfigs(BaseConfigs):
     app_url: Annotated[
         str | None, Knob("labml server, http://host:5005/api/v1/TOKEN; $NAME is read from the environment")
     ] = None
+    also: Annotated[list[str], Knob("other trackers that the run is sent to while it trains", choices=TRACKERS)] = []  # noqa: RUF012

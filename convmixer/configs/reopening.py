@@ -29,6 +29,7 @@ CHANGEABLE_ON_RESUME = (
     "checkpoint.minutes",
     "on_nan",
     "tracking.app_url",
+    "tracking.also",
 )
 
 

@@ -42,6 +42,7 @@ def header(experiment: Experiment, run: Run) -> list[str]:
         *_workers(experiment),
         *_options(trainer),
         *_watch(run),
+        *([f"also    {', '.join(values['tracking.also'])}"] if values["tracking.also"] else []),
     ]
 
 

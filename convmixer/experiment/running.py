@@ -19,6 +19,7 @@ from convmixer.files.atomic import LONGEST_NAME, cut
 from convmixer.project import command, logs_folder, script
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
+from convmixer.tracking.trackers.processes import followed
 from convmixer.training.distributed import torchrun
 from convmixer.training.divergence import Diverged
 from convmixer.training.stopping import StopRequest
@@ -71,9 +72,10 @@ def train_and_test(
     recorder = recorder or Recorder(run.folder, quiet)
     training = RecordedTraining(experiment, run, recorder, stop, checkpoint or Checkpoint())
     training.start()
-    training.fit()
-    experiment.workers.leave()
-    return summarise(experiment, run, recorder)
+    with followed(run, experiment.values["tracking.also"]):
+        training.fit()
+        experiment.workers.leave()
+        return summarise(experiment, run, recorder)
 
 
 def _name(experiment: Experiment) -> str:
@@ -83,9 +85,9 @@ def _name(experiment: Experiment) -> str:
 
 
 def _tags(experiment: Experiment) -> set[str]:
-    """Return the run's tags: data, recipe, and the sweep or torchrun job that it belongs to."""
-    study = os.environ.get("CONVMIXER_STUDY")
-    sweep = {f"sweep:{study}"} if study else set()
+    """Return the run's tags: data, recipe, and the sweep, the series of seeds or the torchrun job it belongs to."""
+    study, series = os.environ.get("CONVMIXER_STUDY"), os.environ.get("CONVMIXER_SERIES")
+    sweep = {f"sweep:{study}"} if study else {f"seeds:{series}"} if series else set()
     job = {f"job:{torchrun.job()}"} if torchrun.is_launched() else set()  # restarted workers find their run by it
     return {experiment.dataset.name, experiment.values["recipe"]} | sweep | job
 

@@ -39,7 +39,7 @@ class AppWriter(threading.Thread):
             failures = 0 if self._send(ended) else failures + 1
             if ended:
                 return
-            self._ended.wait(min(EVERY * 2**failures, LONGEST_PAUSE))
+            self._ended.wait(min(EVERY * 2 ** min(failures, 10), LONGEST_PAUSE))
 
     def _send(self, ended: bool) -> bool:
         """Send all new data, and return True if the server took it."""

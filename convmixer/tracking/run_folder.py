@@ -22,6 +22,7 @@ CHANGES = "changes.jsonl"  # the same with the update from which on each was use
 LOCK = ".lock"  # held by the process that trains
 SENT = "sent.json"  # records what labml servers have taken
 SENDING = ".sending"  # held by the process that sends the run to a server
+TRACKERS = "trackers"  # a folder: what other trackers have taken, and what their libraries printed
 
 
 LONGEST_LINE = 2**20  # bytes of a log's line; none of ours is as long
@@ -33,7 +34,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a line is damaged, or the file is no ordinary one.
     """
-    return [_line(line, f"{path}: line {number}") for number, line in enumerate(log_lines(path), 1)]
+    return [log_line(line, f"{path}: line {number}") for number, line in enumerate(log_lines(path), 1)]
 
 
 def log_lines(path: Path) -> Iterator[bytes]:
@@ -52,7 +53,8 @@ def log_lines(path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}: can't be read: {error.strerror}") from None
 
 
-def _line(text: bytes, where: str) -> dict[str, Any]:
+def log_line(text: bytes, where: str) -> dict[str, Any]:
+    """Return a line of a log, checked. Raises UserError if it is damaged; the message begins with `where`."""
     try:
         line = parse_json(text)
         points = [point for of_metric in line["track"].values() for point in of_metric]

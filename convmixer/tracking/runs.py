@@ -102,12 +102,17 @@ class Run:
         """A table with a row for each step (training images seen) and a column for each metric."""
         import pandas as pd
 
+        return pd.DataFrame.from_dict(self.points, orient="index").rename_axis("step")
+
+    @property
+    def points(self) -> dict[int, dict[str, float]]:
+        """The metrics that were measured at each step (training images seen)."""
         rows: dict[int, dict[str, float]] = {}
         for line in read_log(self.folder / LOG):
             for name, points in line["track"].items():
                 for step, values in points:
                     rows.setdefault(step, {})[name] = sum(values) / len(values)
-        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+        return rows
 
     def checkpoint(self, name: str) -> Path:
         """Return the path of the checkpoint `last` or `best`."""
