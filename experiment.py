@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 """Train a ConvMixer: `python experiment.py --help`."""
 
 import convmixer

@@ -65,6 +65,8 @@ class CommandLine(DefaultGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if torchrun.is_launched() and args[0] in self.commands.keys() - TOGETHER:
             raise UserError(f"command line: {args[0]} runs in one process: start it with python, not with torchrun")
+        if ctx.resilient_parsing:  # a word is being completed
+            return super().resolve_command(ctx, args)
         if args[0] not in self.commands:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             hint = f"did you mean {near[0]}?" if near else _key_hint(args[0], args, ctx.obj)

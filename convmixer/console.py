@@ -6,18 +6,26 @@ import os
 import select
 import sys
 import unicodedata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import rich.console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 JOINERS = "\u200c\u200d"  # without which Persian and Hindi, and many emoji, are spelt wrong
 
 
-class Console(rich.console.Console):
-    """Rich's console, where a reader that has left is an error as for `print`; Rich would end the process."""
+def rich_console(**options: Any) -> "Console":
+    """Return Rich's console, where a reader that has left is an error as for `print`; Rich would end the process.
 
-    def on_broken_pipe(self) -> None:
-        raise
+    Rich is imported when it is first used: `--help` starts in half the time without it.
+    """
+    from rich.console import Console
+
+    class OurConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise
+
+    return OurConsole(**options)
 
 
 def say(line: str) -> None:
@@ -122,7 +130,8 @@ def as_argument(name: str, value: Any) -> str:
     """Return the command-line text that gives the key `name` this value."""
     if isinstance(value, list):
         value = f"[{','.join(map(str, value))}]"
-    return f"{name}={'none' if value is None else value}"
+    text = "none" if value is None else str(value).lower() if isinstance(value, bool) else value
+    return f"{name}={text}"
 
 
 def duration(seconds: float) -> str:

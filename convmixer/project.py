@@ -47,6 +47,11 @@ def command(launcher: str = "python") -> str:
     return name if is_installed else f"{launcher} {name}"
 
 
+def is_our_own_start(name: str) -> bool:
+    """Return True if a script of this name only starts our own command line, with no parts of a user's own."""
+    return name in OWN_SCRIPTS or not name
+
+
 def is_same_program(trained_by: Path) -> bool:
     """Return True if a run's script is the one that was started, or if both only start our own command line."""
     return trained_by.name == script().name or {trained_by.name, script().name} <= OWN_SCRIPTS

@@ -1,7 +1,9 @@
 """Run folders for tests: made up ones, and what to expect of real ones."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -10,16 +12,42 @@ from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs
 
 
-def make_run(logs: Path, uuid: str, data: str = "shapes", valid: float | None = None) -> Path:
+def make_run(
+    logs: Path,
+    uuid: str,
+    data: str = "shapes",
+    valid: float | None = None,
+    *,
+    keys: Mapping[str, Any] | None = None,
+    tags: Sequence[str] = (),
+    start: Mapping[str, Any] | None = None,
+    checkpoints: Mapping[str, int] | None = None,
+    **info: str,
+) -> Path:
+    """Make the folder of a run.
+
+    Args:
+        valid: its validation accuracy; None: it has not ended.
+        keys: keys that were given, beside epochs=3.
+        start: what start.json holds; older versions have none.
+        checkpoints: the size in bytes of each.
+        info: more entries of run.yaml.
+    """
     folder = logs / "try" / uuid
     folder.mkdir(parents=True)
-    info = {"name": "try", "trial_date": "2026-01-01", "trial_time": "10:00:00", "comment": "", "tags": []}
-    (folder / "run.yaml").write_text(yaml.safe_dump(info))
-    item = {"value": 3, "computed": 3, "is_explicitly_specified": True}
-    (folder / "configs.yaml").write_text(yaml.safe_dump({"epochs": item}))
+    known = {"name": "try", "trial_date": "2026-01-01", "trial_time": "10:00:00", "comment": "", "tags": list(tags)}
+    (folder / "run.yaml").write_text(yaml.safe_dump(known | info))
+    given = {"epochs": 3, **(keys or {})}
+    items = {key: {"value": value, "computed": value, "is_explicitly_specified": True} for key, value in given.items()}
+    (folder / "configs.yaml").write_text(yaml.safe_dump(items))
+    if start is not None:
+        (folder / "start.json").write_text(json.dumps(start))
     if valid is not None:
-        summary = {"data": data, "epochs": 3, "accuracy.valid": valid, "accuracy.test": 0.5}
+        summary = {"data": data, "epochs": 3, "accuracy.valid": valid, "accuracy.test": 0.5, "weights": "last"}
         (folder / "summary.json").write_text(json.dumps(summary))
+    for name, size in (checkpoints or {}).items():
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        (folder / "checkpoints" / f"{name}.pt").write_bytes(bytes(size))
     return folder
 
 

@@ -76,14 +76,12 @@ def understand(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], None]:
         read_space(split_assignments(overrides), keys, "command line")
 
     def read_changes(overrides: tuple[str, ...], **options: object) -> None:
-        read_overrides(tuple(word for word in overrides if word != "stop=true"))
+        read_overrides(tuple(word for word in overrides if word != "stop=true"))  # which is no key
 
-    readers = {
-        command_line.commands["sweep"].commands["run"]: read_searched,
-        command_line.commands["set"]: read_changes,
-    }
+    of_its_own = {command_line.commands["sweep"].commands["run"]: read_searched}
+    of_its_own[command_line.commands["set"]] = read_changes
     for command in leaves(command_line):
-        monkeypatch.setattr(command, "callback", readers.get(command, read_overrides))
+        monkeypatch.setattr(command, "callback", of_its_own.get(command, read_overrides))
     return lambda words: command_line.main(words, standalone_mode=False, obj=Configs)
 
 

@@ -2,16 +2,20 @@
 
 import io
 import json
+import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from convmixer.configs import Configs
 from convmixer.errors import UserError
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import FORMAT, FORMAT_FILE
 from convmixer.tracking.runs import run, runs
+from convmixer.trained.initial_weights import load_initial_weights
 from convmixer.trained.opening import from_file, from_run
 from convmixer.training import checkpoints
 
@@ -55,7 +59,10 @@ def test_old_weights_give_what_the_run_does(sample: Path) -> None:
 
 def test_an_old_run_is_resumed_to_its_end(sample: Path, command) -> None:
     """With Muon, an average of the weights and mixed images."""
-    command("resume", "interrupted")
+    said = command("resume", "interrupted").stdout
+    assert re.search(r"^resumes after update 9 of 32, epoch 1.125 of 4, and \d+ s of training$", said, re.MULTILINE), (
+        said
+    )
     folder = sample / "logs" / "sample" / "interrupted"
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["epochs"] == 4 and summary["images"] == 4000
@@ -66,10 +73,46 @@ def test_an_old_run_is_resumed_to_its_end(sample: Path, command) -> None:
 def test_an_old_run_is_evaluated_and_exported(sample: Path, command, call, monkeypatch) -> None:
     before = json.loads((sample / "logs" / "sample" / "ended" / "summary.json").read_text())
     now = json.loads(command("evaluate", "ended", "--json", "-").stdout)
+    unended = command("evaluate", "interrupted").stderr
+    assert "has not ended: it is interrupted after 1.13 of 4 epochs; these are its best weights so far" in unended
     assert now["top_1"]["accuracy"] == pytest.approx(before["accuracy.test"], abs=1e-6)
     monkeypatch.chdir(sample)
     call("export", "ended", "--output", "again.safetensors")
     assert from_file(sample / "again.safetensors").summary["accuracy.test"] == before["accuracy.test"]
+
+
+def test_a_run_that_has_ended_is_trained_on_by_a_new_run(sample: Path, call, refusal, monkeypatch) -> None:
+    monkeypatch.chdir(sample)
+    monkeypatch.setattr(sys, "argv", ["experiment.py"])
+    said = refusal(["resume", "ended", "epochs=9"])
+    assert said.startswith("error: run ended (sample) has ended, so it can't be resumed; a new run begins with its wei")
+    assert said.endswith("; the newest run that can be resumed is interrup\n")
+    command = re.search(r"by: python experiment.py (.*);", said).group(1)
+    assert "pretrained=ended" in command and command.endswith("epochs=9") and "epochs=2" not in command
+    assert "pretrained   ended" in re.sub(" {3,}", "   ", call("configs", *command.split()).out)
+    assert "epochs=N" in refusal(["resume", "ended"])
+
+
+def test_a_run_is_a_start_for_a_network_of_the_same_sizes(sample: Path, refusal, monkeypatch) -> None:
+    monkeypatch.chdir(sample)
+    conf = Configs()
+    conf.override({"d_model": 4, "n_layers": 1, "patch_size": 8, "data.dataset": "shapes", "pretrained": "ended"})
+    values = conf.values() | {"n_classes": 10, "in_channels": 3}
+    report = load_initial_weights("ended", conf.model, values, conf.data.dataset.classes)
+    assert report == "run ended: 23 of 23 tensors loaded"
+    theirs = from_run(run("ended", sample / "logs")).model.state_dict()
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in conf.model.state_dict().items())
+    assert "give d_model=4 n_layers=1 patch_size=8" in refusal(["data.dataset=shapes", "pretrained=ended"])
+    assert "expected FILE.safetensors (`import` makes one), timm/NAME or a run; there is no run" in refusal(
+        ["data.dataset=shapes", "pretrained=xyz"]
+    )
+
+
+def test_last_and_best_are_recorded_as_the_run_they_mean(sample: Path, call, refusal, monkeypatch) -> None:
+    monkeypatch.chdir(sample)
+    assert re.search(r"^pretrained +ended \*", call("configs", "pretrained=best").out, re.MULTILINE)
+    assert "name the run that they begin with: pretrained=" in refusal(["pretrained=last", "seeds=2"])
+    assert "pretrained=last means another run after each trial" in refusal(["sweep", "pretrained=last", "d_model=4,8"])
 
 
 def test_a_run_of_a_newer_format_is_refused_in_one_line(sample: Path, monkeypatch, refusal) -> None:

@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.shared import OVERRIDES, RUN_OR_FILE, pass_configs
+from convmixer.console import counted
 from convmixer.errors import UserError
 
 if TYPE_CHECKING:
     from convmixer.configs import Configs
     from convmixer.data.splits import Dataset, Split
+    from convmixer.tracking.recorded_run import Run
     from convmixer.trained import Trained
+
+log = logging.getLogger("convmixer")
 
 # The keys that may differ from the training: where and how images are read, where and how the network computes.
 CHANGEABLE = ("data.dataset", "data.path", "data.image_size", "device", "precision", "valid_batch_size")
 
 
 @click.command()
-@click.argument("run")
+@RUN_OR_FILE
 @OVERRIDES
 @click.option(
     "--data",
@@ -55,61 +59,76 @@ def evaluate(
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import split_assignments
     from convmixer.configs.reopening import check_changes
-    from convmixer.tracking import runs
     from convmixer.tracking.labml_fixes import use_project_folder
+    from convmixer.tracking.recorded_run import Run
+    from convmixer.tracking.runs import run as find_run
     from convmixer.trained.evaluate import evaluate as measure
 
     if json_file == "-":
         logging.getLogger("convmixer").setLevel(logging.WARNING)
     use_project_folder()
     changes = check_changes(split_assignments(overrides), keys_of(configs_class), CHANGEABLE)
-    trained, name, split = _network_and_images(configs_class, run, changes, data)
-    if output is None and not _is_file(run):
-        output = runs.run(run).folder / "evaluation" / name
+    source = Path(run) if run.endswith(".safetensors") else find_run(run)
+    trained, name, split = _network_and_images(configs_class, source, changes, data)
+    if isinstance(source, Run):
+        _say_if_unended(source)
+        output = output or source.folder / "evaluation" / name
     measure(trained, split, name, tta, json_file, output, changes)
 
 
 def _network_and_images(
-    configs_class: "type[Configs]", reference: str, changes: Mapping[str, Any], data: Path | None
+    configs_class: "type[Configs]", source: "Path | Run", changes: Mapping[str, Any], data: Path | None
 ) -> "tuple[Trained, str, Split]":
     from convmixer.data.images import labelled_images
-    from convmixer.trained import load
 
     if data is None:
-        trained, dataset = _network_and_its_data(configs_class, reference, changes)
+        trained, dataset = _network_and_its_data(configs_class, source, changes)
         return trained, dataset.name, dataset.test
     clash = next((key for key in changes if key.startswith("data.")), None)
     if clash:
         raise UserError(f"command line: --data and {clash} exclude each other: give only one of them")
-    trained = load(reference, configs_class)
+    trained = _opened(source, configs_class)
     data = data.expanduser().resolve()
     name = data.stem if data.is_file() else data.name
     return trained, name, labelled_images(data, trained.classes, trained.image_shape)
 
 
 def _network_and_its_data(
-    configs_class: "type[Configs]", reference: str, changes: Mapping[str, Any]
+    configs_class: "type[Configs]", source: "Path | Run", changes: Mapping[str, Any]
 ) -> "tuple[Trained, Dataset]":
     from convmixer.configs.checks import check_configs
     from convmixer.configs.reopening import reopen, reopen_file
-    from convmixer.tracking.runs import run
-    from convmixer.trained import load
 
-    if _is_file(reference):
-        trained = load(reference, configs_class)
+    if isinstance(source, Path):
+        trained = _opened(source, configs_class)
         conf = reopen_file(configs_class, trained, changes)
     else:
-        conf = reopen(configs_class, run(reference), changes, CHANGEABLE)
-        trained = load(reference, configs_class)
+        conf = reopen(configs_class, source, changes, CHANGEABLE)
+        trained = _opened(source, configs_class)
     check_configs(conf)
     dataset = conf.data.dataset
     if tuple(dataset.classes) != trained.classes[: len(dataset.classes)]:
         raise UserError(
-            f"data: {dataset.name} has the classes {', '.join(dataset.classes)}, but {reference} "
+            f"data: {dataset.name} has the classes {', '.join(dataset.classes)}, but {trained.name} "
             f"was trained on {', '.join(trained.classes)}"
         )
     return trained, dataset
 
 
-def _is_file(reference: str) -> bool:
-    return reference.endswith(".safetensors")
+def _opened(source: "Path | Run", configs_class: "type[Configs]") -> "Trained":
+    from convmixer.trained.opening import from_file, from_run
+
+    return from_file(source, configs_class) if isinstance(source, Path) else from_run(source, configs_class)
+
+
+def _say_if_unended(run: "Run") -> None:
+    """Say that a run has not ended: its accuracy is not the final one."""
+    from convmixer.tracking.facts import facts
+
+    if run.summary:
+        return
+    known = facts(run).known
+    done, total = known["epochs_done"], known["epochs_total"]
+    after = f" after {done:.3g}" + (f" of {counted(total, 'epoch')}" if total else " epochs") if done else ""
+    weights = "best weights so far" if run.checkpoint("best").exists() else "last weights"
+    log.warning(f"run {run.uuid[:8]} has not ended: it is {known['status']}{after}; these are its {weights}")

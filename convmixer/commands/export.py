@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from convmixer.commands.import_ import LAYOUTS
-from convmixer.commands.shared import pass_configs
+from convmixer.commands.shared import RUN_OR_FILE, pass_configs
 
 FORMATS = ("safetensors", *LAYOUTS, "pt2", "onnx")  # as in trained/export.py
 
 
 @click.command()
-@click.argument("run")
+@RUN_OR_FILE
 @click.option("--output", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option(
     "--format",

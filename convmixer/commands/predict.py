@@ -5,14 +5,21 @@ from pathlib import Path
 
 import click
 
-from convmixer.commands.shared import pass_configs
+from convmixer.commands import completion
+from convmixer.commands.shared import RUN_OR_FILE, pass_configs
 
 CHANGEABLE = ("device", "precision", "valid_batch_size")  # where and how the network computes
 
 
 @click.command()
-@click.argument("run")
-@click.argument("images", nargs=-1, required=True, metavar="FILE|FOLDER|-... [KEY=VALUE]...")
+@RUN_OR_FILE
+@click.argument(
+    "images",
+    nargs=-1,
+    required=True,
+    metavar="FILE|FOLDER|-... [KEY=VALUE]...",
+    shell_complete=completion.complete_file,
+)
 @click.option(
     "--top", type=click.IntRange(min=1), default=3, show_default=True, help="Number of classes shown for each image."
 )

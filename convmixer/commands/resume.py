@@ -2,12 +2,12 @@
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, QUIET, pass_configs
+from convmixer.commands.shared import OVERRIDES, QUIET, RUN, pass_configs
 from convmixer.training.distributed import torchrun
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @OVERRIDES
 @QUIET
 @pass_configs

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.shared import OVERRIDES, RUN, pass_configs
 from convmixer.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ PATIENCE = 60.0  # seconds for the next update, which may be a validation away
 
 
 @click.command("set")
-@click.argument("run")
+@RUN
 @OVERRIDES
 @pass_configs
 def set_(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from convmixer.commands import completion
 from convmixer.commands.shared import DefaultGroup, pass_configs
 from convmixer.errors import UserError
 
@@ -36,7 +37,7 @@ def sweep() -> None:
 
 
 @sweep.command()
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUES]...")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUES]...", shell_complete=completion.complete_overrides)
 @click.option("--space", type=click.Path(path_type=Path), metavar="FILE.yaml", help="YAML file of keys and values.")
 @click.option(
     "--trials",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from convmixer.configs.batch_sizes import batch_norm_is_global, batch_size, images_at_once, size_factor
 from convmixer.configs.checks import check_changes_file, check_configs
 from convmixer.configs.keys import keys_of
+from convmixer.configs.own_parts import own_parts
 from convmixer.console import one_line
 from convmixer.data.augmentation import Augmentation, random_seed
 from convmixer.data.batches import Batches
@@ -68,6 +69,7 @@ def build(c: "Configs", workers: Workers = ALONE, resumed: Run | None = None) ->
     with _memory_error_explained(residence):
         experiment = _wire(c, workers, device, residence)
     experiment.initial_weights = initial_weights
+    experiment.own = own_parts(c.values(), keys_of(type(c)))
     c.make_groups()
     if c.minutes is not None and c.values()["steps"] is None:
         experiment.trainer.total_steps = c.steps = _steps_in_minutes(experiment.trainer, c.minutes)

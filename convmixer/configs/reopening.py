@@ -73,7 +73,7 @@ def reopen_unended(configs_class: type[Configs], run: Run, changes: Mapping[str,
     Raises:
         UserError: the run has ended or can't be resumed.
     """
-    check_unended(run)
+    check_unended(run, changes)
     check_changes_file(run.folder / CHANGES, keys_of(configs_class))
     return reopen(configs_class, run, changes, CHANGEABLE_ON_RESUME)
 

@@ -74,7 +74,7 @@ class Configs(BaseConfigs):
     ] = 0.0
     starts: Annotated[list[str], Knob("weight initialization, other than PyTorch's", choices=STARTS)] = []  # noqa: RUF012
     changes: Annotated[str | None, Knob("changes.jsonl of a run: what `set` changed in it is changed again")] = None
-    pretrained: Annotated[str | None, Knob("weights to begin from: FILE.safetensors or timm/NAME")] = None
+    pretrained: Annotated[str | None, Knob("weights to begin from: a run, FILE.safetensors or timm/NAME")] = None
     n_classes: Annotated[int, Knob("number of classes", low=2, high=10**6)] = "from_data"
     in_channels: Annotated[int, Knob("channels of the images", low=1, high=4)] = "from_data"
 

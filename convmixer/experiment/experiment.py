@@ -1,7 +1,7 @@
 """An experiment with all its parts built, ready to train."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
@@ -31,6 +31,7 @@ class Experiment:
         residence: where the images are kept while they are trained on.
         batches: makes batches of a split, in its order and not augmented.
         initial_weights: one line about the weights that training begins from; None if none were loaded.
+        own: the values that only the user's script can give: of its own keys, and its own options of our keys.
     """
 
     values: Mapping[str, Any]
@@ -45,6 +46,7 @@ class Experiment:
     residence: Residence
     batches: Callable[[Split], Batches]
     initial_weights: str | None = None
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     def describe_data(self) -> dict[str, Any]:
         """Describe the training images for checkpoints: a resumed run must train on the same ones."""

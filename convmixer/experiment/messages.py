@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from convmixer.console import counted, duration
+from convmixer.console import as_argument, counted, duration
 from convmixer.dashboard.address import running_url
 from convmixer.experiment.experiment import Experiment
 from convmixer.files.atomic import written_whole
-from convmixer.project import command
+from convmixer.project import command, is_our_own_start
 from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
@@ -29,6 +30,8 @@ def header(experiment: Experiment, run: Run) -> list[str]:
     return [
         *_banner(data.fallback),
         f"run     {run.uuid[:8]} in {run.folder}",
+        *_script(experiment, run),
+        *_continues(trainer),
         f"data    {data.name}: {sizes}, {len(data.test.labels):,} test images "
         f"of {height}x{width} in {len(data.classes)} classes",
         f"recipe  {values['recipe']}{why}: {_length(values, trainer)}, "
@@ -43,6 +46,26 @@ def header(experiment: Experiment, run: Run) -> list[str]:
         *_options(trainer),
         *_watch(run),
         *([f"also    {', '.join(values['tracking.also'])}"] if values["tracking.also"] else []),
+    ]
+
+
+def _script(experiment: Experiment, run: Run) -> list[str]:
+    """Name the user's own script, if one was started, and what only it can give."""
+    script = Path(run.info["python_file"]).name
+    if is_our_own_start(script) and not experiment.own:
+        return []
+    own = " ".join(as_argument(name, value) for name, value in experiment.own.items())
+    return [f"script  {script}" + (f": {own}" if own else "")]
+
+
+def _continues(trainer: Trainer) -> list[str]:
+    """Say where a resumed run continues."""
+    if trainer.step == 0:
+        return []
+    done, total = trainer.step / trainer.steps_per_epoch, trainer.total_steps / trainer.steps_per_epoch
+    return [
+        f"resumes after update {trainer.step:,} of {trainer.total_steps:,}, epoch {done:.4g} of {total:.4g}, "
+        f"and {duration(trainer.seconds)} of training"
     ]
 
 

@@ -5,7 +5,7 @@ import time
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from convmixer.console import Console, duration
+from convmixer.console import duration, rich_console
 
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
 LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for
@@ -21,7 +21,7 @@ class ProgressBar:
             BarColumn(),
             TextColumn("{task.percentage:3.0f}%"),
             TimeRemainingColumn(),
-            console=Console(),
+            console=rich_console(),
             transient=True,
             disable=not self._shown,
         )

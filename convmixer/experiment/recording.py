@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from convmixer.experiment import messages, rewinding
+from convmixer.experiment.beginning import keep_script, known_at_start
 from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.live_changes import LiveChanges, known_changes
 from convmixer.experiment.progress import Estimate, ProgressBar
@@ -52,7 +53,9 @@ class RecordedTraining:
             self.trainer.total_steps = state["total_steps"]
         self.changes.restore()
         self.recorder.start(self.trainer.images)
-        for line in messages.header(self.experiment, self.run):
+        self.recorder.known(known_at_start(self.experiment))
+        changed = keep_script(self.experiment, self.run)
+        for line in [*messages.header(self.experiment, self.run), *([changed] if changed else [])]:
             self.recorder.say(line)
         if self.resumed_from.note:
             self.recorder.say(self.resumed_from.note)
@@ -106,7 +109,10 @@ class RecordedTraining:
         self.bar.describe(messages.progress(self.trainer, values))
 
     def stepped(self, trainer: Trainer) -> None:
+        total = trainer.total_steps
         self.changes.after_update()
+        if trainer.total_steps != total:
+            self.recorder.known(known_at_start(self.experiment))  # `runs` shows how long the run is to be
         self.bar.update(trainer.step, trainer.total_steps)
         line = self.estimate.after(trainer.step)
         if line:

@@ -1,5 +1,6 @@
 """Finds and checks the checkpoint that a run is resumed from, before the run's files are changed."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +8,9 @@ from convmixer.console import composed
 from convmixer.errors import UserError
 from convmixer.experiment.experiment import Experiment
 from convmixer.tracking.recorder import sound_bytes
+from convmixer.tracking.repeating import LENGTHS, command_of
 from convmixer.tracking.run_folder import LOG
-from convmixer.tracking.runs import Run
+from convmixer.tracking.runs import Run, all_runs
 from convmixer.training import checkpoints
 
 
@@ -60,17 +62,29 @@ def _lost_of_log(run: Run, state: dict[str, Any]) -> str:
     return f"{LOG} is damaged: {whole:,} of {recorded:,} bytes recorded up to update {state['step']} are whole"
 
 
-def check_unended(run: Run) -> None:
+def check_unended(run: Run, changes: Mapping[str, Any] | None = None) -> None:
     """Check that a run has not ended yet.
 
+    Args:
+        changes: the values that were given for a resumed run, such as more epochs.
+
     Raises:
-        UserError: it has ended, so that there is nothing to resume.
+        UserError: it has ended, so that there is nothing to resume; the message has the command that trains on.
     """
     if run.summary:
+        length = {name: value for name, value in (changes or {}).items() if name in LENGTHS} or {"epochs": "N"}
+        left_out = (*LENGTHS, "starts", "pretrained", "changes")
+        train_on = command_of(run, left_out, {"pretrained": run.uuid[:8], **length})
         raise UserError(
-            f"run {run.uuid[:8]} has ended, so it can't be resumed: `evaluate {run.uuid[:8]}` tests it again; to train "
-            f"its weights further, `export {run.uuid[:8]} --output FILE.safetensors`, then pretrained=FILE.safetensors"
+            f"run {run.uuid[:8]} ({run.info['name']}) has ended, so it can't be resumed; "
+            f"a new run begins with its weights by: {train_on}{_resumable(run)}"
         )
+
+
+def _resumable(run: Run) -> str:
+    """Name the newest run beside this one that can be resumed, if there is one."""
+    stopped = [r for r in all_runs(run.folder.parents[1]) if r.status in ("interrupted", "crashed", "killed")]
+    return f"; the newest run that can be resumed is {stopped[-1].uuid[:8]}" if stopped else ""
 
 
 def _check_same_data(now: dict[str, Any], then: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Ends a run: tests its final weights and writes `summary.json`."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from convmixer.experiment import messages
@@ -28,6 +29,8 @@ def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str,
         "name": run.info["name"],
         "data": dataset.name,
         "recipe": experiment.values["recipe"],
+        "script": Path(run.info["python_file"]).name,
+        "own": dict(experiment.own),
         **accuracies,
         "weights": weights,
         "epochs": trainer.step / trainer.steps_per_epoch,

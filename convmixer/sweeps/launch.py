@@ -1,6 +1,7 @@
 """From a command line to a sweep that runs: everything is checked before the study gets its folder."""
 
 import hashlib
+import itertools
 import json
 import math
 import re
@@ -130,6 +131,10 @@ def _space(keys: Mapping[str, Key], words: tuple[str, ...], options: Options) ->
             raise UserError(f"{parameter.name} can't be searched: {NOT_SEARCHED[parameter.name]}")
     if "seeds" in space.fixed or any(p.name == "seeds" for p in space.parameters):
         raise UserError("seeds is for a single training; here it is --seeds K")
+    searched = [p.checked_values() for p in space.parameters if p.name == "pretrained"]
+    for start in (space.fixed.get("pretrained"), *itertools.chain(*searched)):
+        if start in ("last", "best"):
+            raise UserError(f"pretrained={start} means another run after each trial: name the run by its uuid")
     if space.fixed.get("data.validation") == 0:
         raise UserError("data.validation=0: a sweep chooses by the validation split, so there must be one")
     if str(space.fixed.get("device", "")).startswith("cuda:"):

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from convmixer.console import Console, duration, say
+from convmixer.console import duration, rich_console, say
 from convmixer.sweeps.report import STATES, value_text
 from convmixer.sweeps.study import Sweep
 from convmixer.sweeps.trial import ActiveTrial
@@ -27,7 +27,7 @@ class Screen:
         self._width = width
         self._quiet = quiet
         self._is_terminal = sys.stdout.isatty() and not quiet
-        self._live = Live(console=Console(), auto_refresh=False, transient=True) if self._is_terminal else None
+        self._live = Live(console=rich_console(), auto_refresh=False, transient=True) if self._is_terminal else None
         self._shown_at = 0.0
         self._seconds: list[float] = []
 

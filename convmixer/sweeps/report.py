@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convmixer.console import Console, as_argument
+from convmixer.console import as_argument, rich_console
 from convmixer.errors import TrainingFault
 from convmixer.files.atomic import write_atomically, written_whole
 from convmixer.sweeps import storage
@@ -240,7 +240,7 @@ def show(study: optuna.Study) -> None:
         shown.add_column(column)
     for row in rows.itertuples(index=False):
         shown.add_row(*map(_cell, row))
-    console = Console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False)
+    console = rich_console(width=None if sys.stdout.isatty() else 240, markup=False, emoji=False)
     print(f"sweep {study.study_name}: {summary(study)}")
     console.print(shown)
     decided = ", ".join(f"{name} {share:.0%}" for name, share in importances(study).items())

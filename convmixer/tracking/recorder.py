@@ -30,9 +30,13 @@ from convmixer.tracking.run_folder import (
     INFO,
     LOCK,
     LOG,
+    SCRIPT,
+    START,
     SUMMARY,
     log_lines,
 )
+
+WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, START, SCRIPT, SUMMARY, CURVES, CHANGES)
 
 
 class LineWriter(Writer):
@@ -115,13 +119,17 @@ class Recorder:
             raise UserError(f"{folder.name}: another process is training this run") from None
         except OSError as error:
             raise UserError(f"{folder}: can't be written: {error.strerror}") from None
-        clear_leftovers(*(folder / name for name in (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, SUMMARY, CURVES, CHANGES)))
+        clear_leftovers(*(folder / name for name in WRITTEN_WHOLE))
 
     def start(self, images: int) -> None:
         """Begin to record, or resume after `images` training images: later records are dropped."""
         self.rewind(images)
         tracker_singleton().add_writer(LineWriter(self.folder / LOG))
         write_atomically(self.folder / FORMAT_FILE, f"{FORMAT}\n".encode())
+
+    def known(self, values: dict[str, Any]) -> None:
+        """Write what is known when the run starts."""
+        write_atomically(self.folder / START, (json.dumps(values, indent=1) + "\n").encode())
 
     def rewind(self, images: int) -> None:
         """Drop all records after `images` training images."""

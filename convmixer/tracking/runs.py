@@ -7,130 +7,21 @@ run("last").metrics          # a pandas table: a row for each step, a column for
 It does not import labml, whose logger fails in notebooks with IPython 9.
 """
 
-from functools import cached_property
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convmixer.console import as_argument, counted, shortened
 from convmixer.errors import UserError
-from convmixer.files.locks import is_held
-from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, wrong_values
 from convmixer.project import logs_folder
-from convmixer.tracking.run_folder import LOCK, LOG, LONGEST_LINE, RUN_LOG, SUMMARY, check_folder, read_log
+from convmixer.tracking.facts import facts
+from convmixer.tracking.recorded_run import Run
+from convmixer.tracking.run_folder import check_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-class Run:
-    """A run read from its folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.uuid = folder.name
-
-    @cached_property
-    def info(self) -> dict[str, Any]:
-        """labml's `run.yaml`: name, comment, tags, date, time, commit. Raises UserError if it is damaged."""
-        info = self._yaml("run.yaml")
-        info = {name: kind() for name, kind in INFO.items()} | {k: v for k, v in info.items() if v is not None}
-        wrong = wrong_values(info, INFO)
-        if wrong or not all(isinstance(tag, str) for tag in info["tags"]):
-            raise UserError(f"{self.folder / 'run.yaml'}: {(wrong or ['tags'])[0]} has the wrong type")
-        return info
-
-    @cached_property
-    def labml_configs(self) -> dict[str, dict[str, Any]]:
-        """labml's `configs.yaml`: for each key its value, whether it was given, whether it is a hyperparameter."""
-        configs = self._yaml("configs.yaml")
-        for name, item in configs.items():
-            if not isinstance(name, str) or not isinstance(item, dict) or not item.keys() >= ITEM:
-                raise UserError(f"{self.folder / 'configs.yaml'}: {str(name)[:60]} is not the record of a key")
-        return configs
-
-    @property
-    def configs(self) -> dict[str, Any]:
-        """Each key's value: the name of an option, or the number that it resulted in."""
-        return {
-            name: item["computed"] if isinstance(item["computed"], int | float) else item["value"]
-            for name, item in self.labml_configs.items()
-        }
-
-    @property
-    def recorded(self) -> dict[str, Any]:
-        """Each key's value, as it can be given on the command line."""
-        return {name: item["value"] for name, item in self.labml_configs.items()}
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The keys that were given, on the command line or in a file."""
-        entries = self.labml_configs.items()
-        return {name: item["value"] for name, item in entries if item["is_explicitly_specified"]}
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The results at the end of the run; empty if it has not ended. Raises UserError if they are damaged."""
-        file = self.folder / SUMMARY
-        summary = read_json(file) if file.exists() else {}
-        wrong = wrong_values(summary, ENDING)
-        if wrong:
-            raise UserError(f"{file}: {wrong[0]} has the wrong type")
-        return summary
-
-    @property
-    def status(self) -> str:
-        """The run's status: running, completed, crashed, interrupted, killed; unknown where the folder can't tell."""
-        held = is_held(self.folder / LOCK)
-        if held:
-            return "running"
-        if (self.folder / SUMMARY).exists():  # which is written last
-            return "completed"
-        without_an_end = "unknown" if held is None else "killed"  # another user's run may still be running
-        try:
-            lines = read_tail(self.folder / RUN_LOG, LONGEST_LINE).splitlines()
-            return str(parse_json(lines[-1])["status"]) if lines else without_an_end
-        except FileNotFoundError:
-            return without_an_end
-        except (OSError, UserError, ValueError, TypeError, KeyError):
-            return "unknown"
-
-    def is_running(self) -> bool:
-        """Return True if a process on this machine, perhaps another user's, is training this run now."""
-        return bool(is_held(self.folder / LOCK))
-
-    @property
-    def metrics(self) -> "pd.DataFrame":
-        """A table with a row for each step (training images seen) and a column for each metric."""
-        import pandas as pd
-
-        return pd.DataFrame.from_dict(self.points, orient="index").rename_axis("step")
-
-    @property
-    def points(self) -> dict[int, dict[str, float]]:
-        """The metrics that were measured at each step (training images seen)."""
-        rows: dict[int, dict[str, float]] = {}
-        for line in read_log(self.folder / LOG):
-            for name, points in line["track"].items():
-                for step, values in points:
-                    rows.setdefault(step, {})[name] = sum(values) / len(values)
-        return rows
-
-    def checkpoint(self, name: str) -> Path:
-        """Return the path of the checkpoint `last` or `best`."""
-        return self.folder / "checkpoints" / f"{name}.pt"
-
-    def _yaml(self, name: str) -> dict[str, Any]:
-        file = self.folder / name
-        content = read_yaml(file)
-        if not isinstance(content, dict):
-            raise UserError(f"{file}: expected a mapping")
-        return content
-
-
-# The entries that are used of labml's `run.yaml`, of an item of its `configs.yaml`, and of a summary, with their types.
-INFO = {**dict.fromkeys(("name", "comment", "trial_date", "trial_time", "python_file", "commit"), str), "tags": list}
-INFO |= {"is_dirty": bool}
-ITEM = {"value", "computed", "is_explicitly_specified"}
-ENDING = {"data": str, "weights": str, **dict.fromkeys(("epochs", "accuracy.valid", "accuracy.test"), int | float)}
+log = logging.getLogger("convmixer")
 
 
 def all_runs(logs: Path | None = None) -> list[Run]:
@@ -146,8 +37,20 @@ def _begun(folder: Path) -> float:
 def run(reference: str = "last", logs: Path | None = None) -> Run:
     """Find a run by its uuid, a unique beginning of it, `last` or `best`.
 
-    `last` is the run that was begun or resumed last. `best` has the highest validation accuracy; all runs must have the
-    same data set.
+    `last` is the run that was begun or resumed last. `best` is the best of the runs that have ended on the same data as
+    the last of them, by its metric: validation accuracy, or test accuracy if that run had no validation split. A line
+    says which run it is.
+
+    Raises:
+        UserError: there is no such run, or more than one.
+    """
+    found = find(reference, logs)
+    check_folder(found.folder)
+    return found
+
+
+def find(reference: str, logs: Path | None = None) -> Run:
+    """Find a run as `run` does; its folder may be damaged, or not safe to use.
 
     Raises:
         UserError: there is no such run, or more than one.
@@ -156,59 +59,60 @@ def run(reference: str = "last", logs: Path | None = None) -> Run:
     if not found:
         raise UserError(f"there are no runs in {logs or logs_folder()}")
     if reference == "last":
-        return _checked(found[-1])
+        return found[-1]
     if reference == "best":
-        return _checked(_best(found))
+        return _best(found)
     matching = [r for r in found if r.uuid.startswith(reference)]
-    if len(matching) != 1:
+    if len(matching) != 1 or not reference:
         what = f"{len(matching)} runs begin with" if matching else "there is no run"
-        raise UserError(f"{what} {reference!r}, expected a uuid, a unique prefix, last or best")
-    return _checked(matching[0])
-
-
-def _checked(found: Run) -> Run:
-    check_folder(found.folder)
-    return found
+        raise UserError(f"{what} {shortened(reference)!r}, expected a uuid, a unique prefix, last or best")
+    return matching[0]
 
 
 def _best(found: list[Run]) -> Run:
     summaries = {r: _summary_if_sound(r) for r in found}
-    ended = [r for r, summary in summaries.items() if summary.get("accuracy.valid") is not None]
+    ended = {r: summary for r, summary in summaries.items() if any(metric in summary for metric in DECIDING)}
     if not ended:
-        raise UserError("no run has ended with a validation accuracy yet")
-    data = sorted({summaries[r]["data"] for r in ended})
-    if len(data) > 1:
-        raise UserError(f"there are runs on {', '.join(data)}: name one by its uuid, not `best`")
-    return max(ended, key=lambda r: summaries[r]["accuracy.valid"])
+        raise UserError("no run has ended with an accuracy yet")
+    last = list(ended.values())[-1]
+    metric = next(metric for metric in DECIDING if metric in last)
+    rivals = {r: s for r, s in ended.items() if s.get("data") == last.get("data") and s.get(metric) is not None}
+    best = max(rivals, key=lambda r: rivals[r][metric])
+    others = len(ended) - len(rivals)
+    others = counted(len(ended) - len(rivals), "run")
+    log.warning(  # on standard error: what the command prints may be piped
+        f"best: run {best.uuid[:8]} with {rivals[best][metric]:.2%} {metric} on {last.get('data')}, "
+        f"the best of {counted(len(rivals), 'run')}" + ("" if others[0] == "0" else f" ({others} not compared)")
+    )
+    return best
+
+
+DECIDING = ("accuracy.valid", "accuracy.test")  # the metric of `best`: the first of them that a run has
 
 
 def _summary_if_sound(r: Run) -> dict[str, Any]:
     """Return a run's summary, empty if the run is damaged: one damaged run must not hide the others."""
     try:
-        return _checked(r).summary
+        check_folder(r.folder)
+        return r.summary
     except UserError:
         return {}
 
 
 def runs(logs: Path | None = None) -> "pd.DataFrame":
-    """Return a table of all runs, oldest first: the given keys, and the results."""
+    """Return a table of all runs, oldest first: how far they are, the given keys, and the results."""
     import pandas as pd
 
     columns = ["run", "name", "date", "status", "data", "epochs", "valid", "test", "given"]
-    rows = [_row(r) for r in all_runs(logs)]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame([_row(r) for r in all_runs(logs)], columns=columns)
 
 
 def _row(r: Run) -> list[Any]:
-    try:
-        check_folder(r.folder)
-        date = f"{r.info['trial_date']} {r.info['trial_time'][:5]}"
-        given = " ".join(f"{name}={value}" for name, value in r.given.items())
-        summary = r.summary
-        ended = [summary.get(key) for key in ("data", "epochs", "accuracy.valid", "accuracy.test")]
-        return [r.uuid[:8], r.info["name"], date, r.status, *ended, given]
-    except UserError as error:  # one damaged run must not hide the others
-        return [r.uuid[:8], r.folder.parent.name, None, "damaged", None, None, None, None, str(error)]
+    found = facts(r)
+    given = found.known["given"] or {}
+    text = found.known["problem"] or " ".join(as_argument(name, value) for name, value in given.items())
+    told = ("name", "date", "status", "data", "epochs_done", "accuracy.valid", "accuracy.test")
+    return [r.uuid[:8], *(found.known[name] for name in told), text]
 
 
 ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")
@@ -238,7 +142,14 @@ def differences(runs: list[Run]) -> "pd.DataFrame":
 
     if len(runs) == 1:
         return pd.DataFrame({runs[0].uuid[:8]: pd.Series(runs[0].given, dtype=object)})
-    configs = pd.DataFrame({r.uuid[:8]: pd.Series(r.recorded, dtype=object) for r in runs})
-    texts = configs.map(str, na_action="ignore")
-    objects = texts.map(lambda text: "\n" in str(text)).any(axis=1)  # objects set in code, not on the command line
-    return configs[(texts.nunique(axis=1) > 1) & ~objects]
+    recorded = {r.uuid[:8]: r.recorded for r in runs}
+    texts = {name: {str(values[name]) for values in recorded.values() if name in values} for name in _names(runs)}
+    objects = {name for name, found in texts.items() if any("\n" in text for text in found)}  # set in code
+    differing = [name for name, found in texts.items() if len(found) > 1 and name not in objects]
+    columns = {uuid: [values.get(name) for name in differing] for uuid, values in recorded.items()}
+    return pd.DataFrame(columns, index=differing, dtype=object)
+
+
+def _names(runs: list[Run]) -> list[str]:
+    """Return the names of all keys of the runs, in their order."""
+    return list(dict.fromkeys(name for r in runs for name in r.recorded))

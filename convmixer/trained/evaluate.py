@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.progress import track
 
-from convmixer.console import Console
+from convmixer.console import rich_console
 from convmixer.data.splits import Split
 from convmixer.errors import UserError
 from convmixer.files.atomic import check_output
@@ -92,7 +92,7 @@ def _scores(
     classifier: Classifier, split: Split, batch_size: int, tta: str | None, metrics: Mapping[str, Metric]
 ) -> tuple[Scores, float]:
     """The scores of the images, and images/s without the first batch."""
-    console = Console(stderr=True)
+    console = rich_console(stderr=True)
     batches = list(zip(split.images.split(batch_size), split.labels.split(batch_size), strict=True))
     seconds = []
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from convmixer.console import Console, counted, printable
+from convmixer.console import counted, printable, rich_console
 from convmixer.trained.classification_metrics import (
     BINS,
     Scores,
@@ -95,7 +95,7 @@ def report(result: Mapping[str, Any], pictures: Path | None) -> None:
         print(f"{'pictures':<14}{pictures}/confusion.png, reliability.png")
     print()
     classes = _shown(result["classes"])
-    Console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(_table(classes))
+    rich_console(width=None if sys.stdout.isatty() else 120, markup=False, emoji=False).print(_table(classes))
     if len(classes) < len(result["classes"]):
         print(f"the {len(classes)} least accurate of {len(result['classes']):,} classes; --json FILE has all")
 

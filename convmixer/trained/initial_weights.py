@@ -1,11 +1,11 @@
-"""Loads weights to begin from: `pretrained=FILE.safetensors`, `pretrained=timm/convmixer_768_32`.
+"""Loads weights to begin from: `pretrained=FILE.safetensors`, `pretrained=RUN`, `pretrained=timm/convmixer_768_32`.
 
 A tensor is loaded if the network has one of that name and shape. The head is loaded only if both networks have the same
 classes. Sizes must agree: they are not taken from the file, so a run's configs always say what was trained.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convmixer.console import one_line
+from convmixer.console import one_line, shortened
 from convmixer.errors import UserError
 from convmixer.model.interchange import Weights, from_layout, sizes_of
-from convmixer.trained.opening import from_file
+from convmixer.tracking.runs import Run, run
+from convmixer.trained.opening import class_names, from_file, weights_of
 
 log = logging.getLogger("convmixer")
 
@@ -43,7 +44,7 @@ def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, 
     """Load the weights that `reference` names into `model`, which is about to be trained.
 
     Args:
-        reference: FILE.safetensors or timm/NAME.
+        reference: FILE.safetensors, timm/NAME or a run.
         model: the network, changed in place.
         values: the values of keys that `model` was built from.
         classes: the names of the classes that it will be trained on.
@@ -54,8 +55,7 @@ def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, 
     Raises:
         UserError: the weights are not available, or do not fit.
     """
-    read = _from_timm if reference.startswith("timm/") else _from_file
-    start = read(reference, values)
+    start = _reader(reference)(reference, values)
     n_classes, there = values["n_classes"], len(classes)
     same_head = start.classes in (tuple(classes), there) and n_classes == there
     weights = {name: tensor for name, tensor in start.weights.items() if same_head or not name.startswith(HEAD)}
@@ -67,9 +67,43 @@ def load_initial_weights(reference: str, model: nn.Module, values: Mapping[str, 
     return _report(start, fitting, own, None if same_head else n_classes)
 
 
+def names_a_run(reference: str) -> bool:
+    """Return True if `reference` is neither a file nor one of timm's networks."""
+    return not reference.startswith("timm/") and not reference.endswith(".safetensors")
+
+
+def resolve_reference(reference: str) -> str:
+    """Return a reference that means the same later: a run's whole uuid in place of its beginning, `last` or `best`.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    return _run(reference).uuid if names_a_run(reference) else reference
+
+
+def _run(reference: str) -> Run:
+    try:
+        return run(reference)
+    except UserError as error:
+        expected = "expected FILE.safetensors (`import` makes one), timm/NAME or a run"
+        raise UserError(f"pretrained={shortened(reference)}: {expected}; {error}") from None
+
+
+def _reader(reference: str) -> Callable[[str, Mapping[str, Any]], Start]:
+    if reference.startswith("timm/"):
+        return _from_timm
+    return _from_run if names_a_run(reference) else _from_file
+
+
+def _from_run(reference: str, sizes: Mapping[str, Any]) -> Start:
+    source = _run(reference)
+    weights, data = weights_of(source)
+    _check_sizes(reference, {**source.recorded, "in_channels": data["image_shape"][2]}, sizes)
+    n_classes = source.configs["n_classes"]
+    return Start(f"run {source.uuid[:8]}", weights, class_names(data, n_classes if isinstance(n_classes, int) else 0))
+
+
 def _from_file(reference: str, sizes: Mapping[str, Any]) -> Start:
-    if not reference.endswith(".safetensors"):
-        raise UserError(f"pretrained={reference}: expected FILE.safetensors (`import` makes one) or timm/NAME")
     trained = from_file(Path(reference))
     _check_sizes(reference, {**trained.configs, "in_channels": trained.image_shape[2]}, sizes)
     return Start(reference, trained.model.state_dict(), trained.classes)

@@ -170,6 +170,9 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     rows["test accuracy"] = f"{accuracy:.2%} of {n_images:,} test images of {data['name']}"
     arguments = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
     rows["recipe"] = f"`{summary['recipe']}`{arguments}"
+    if isinstance(summary.get("own"), dict) and summary["own"]:
+        own = " ".join(as_argument(name, value) for name, value in summary["own"].items())
+        rows["script"] = _cell(f"{summary.get('script', 'of its own')}: {own}")
     time = f"{summary['epochs']:.4g} epochs, {summary['seconds'] / 60:.1f} minutes"
     rows["training"] = f"{time} on {summary['device']}, {summary['precision']}"
     rows["weights"] = f"those of the `{summary['weights']}` checkpoint"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,15 +60,31 @@ def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Tr
     Raises:
         UserError: there is no good checkpoint, or its content does not fit the run's configs.
     """
-    summary = source.summary
-    tested = summary.get("weights")
+    weights, data = weights_of(source)
+    with _misfits(source):
+        return _trained(source.uuid[:8], weights, data, source.recorded, source.summary, source.given, configs_class)
+
+
+def weights_of(source: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights that a run was tested with, or the best so far, and what describes its data.
+
+    Raises:
+        UserError: there is no good checkpoint, or its content is of the wrong type.
+    """
+    tested = source.summary.get("weights")
     names = [tested] if tested in ("best", "last") else ["best", "last"]
-    name = next((n for n in names if source.checkpoint(n).exists()), names[-1])
-    path = source.checkpoint(name)
+    path = next((p for p in map(source.checkpoint, names) if p.exists()), source.checkpoint(names[-1]))
+    if not path.exists() and source.summary:
+        raise UserError(f"{path}: can't be read: it is not there any more; did `runs prune --all` remove it?")
     state = checkpoints.load(path)
-    with _misfits_named(f"{path}: the checkpoint and the run's configs"):
+    with _misfits(source):
         weights = {key: usable(tensor, f"{path}: {ascii(key)[:60]}") for key, tensor in state["model"].items()}
-        return _trained(source.uuid[:8], weights, state["data"], source.recorded, summary, source.given, configs_class)
+        check_data(state["data"], source.uuid[:8])
+        return weights, state["data"]
+
+
+def _misfits(source: Run) -> AbstractContextManager[None]:
+    return _misfits_named(f"{source.checkpoint('last').parent}: a checkpoint and the run's configs")
 
 
 def from_file(path: Path, configs_class: type[ModelConfigs] | None = None) -> Trained:
@@ -118,7 +134,7 @@ def _trained(
     return Trained(
         name,
         model.eval(),
-        _distinct((*data["classes"], *(f"unused {n}" for n in range(len(data["classes"]), sizes["n_classes"])))),
+        class_names(data, sizes["n_classes"]),
         tuple(data["image_shape"]),
         tuple(data["mean"]),
         floored(data["std"]),
@@ -127,6 +143,11 @@ def _trained(
         data,
         given,
     )
+
+
+def class_names(data: dict[str, Any], n_classes: int) -> tuple[str, ...]:
+    """Return a name for each output of a network: the classes of its data, then those that none of them uses."""
+    return _distinct((*data["classes"], *(f"unused {n}" for n in range(len(data["classes"]), n_classes))))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

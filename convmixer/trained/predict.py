@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from PIL import UnidentifiedImageError
 from rich.progress import Progress
 
-from convmixer.console import Console, counted, printable
+from convmixer.console import counted, printable, rich_console
 from convmixer.data.image_files import open_image
 from convmixer.errors import SomeFailed, UserError
 from convmixer.files.atomic import written_whole
@@ -132,7 +132,7 @@ class _Count:
     """A count of the classified and the failed images, shown on standard error with the time."""
 
     def __init__(self, total: int, to_terminal: bool) -> None:
-        console = Console(stderr=True)
+        console = rich_console(stderr=True)
         # No bar if the predictions themselves are printed on the terminal.
         self._bar = Progress(
             console=console, transient=True, redirect_stdout=False, disable=to_terminal or not console.is_terminal

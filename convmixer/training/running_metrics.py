@@ -31,9 +31,17 @@ class RunningMetrics:
         self.epoch = self._zeros()
         self.epoch_loss = math.inf
         self._interval_started = 0.0
+        # Images of the interval and of the epoch that an earlier attempt trained on: they are not in this one's speed.
+        self._restored = [0.0, 0.0]
 
     def _zeros(self) -> Tensor:
         return torch.zeros(4, device=self.device)
+
+    def restore(self, interval: Tensor, epoch: Tensor, epoch_loss: float) -> None:
+        """Continue with the sums of an earlier attempt."""
+        self.interval, self.epoch, self.epoch_loss = interval.to(self.device), epoch.to(self.device), epoch_loss
+        count = interval[2].item()
+        self._restored = [count, count + epoch[2].item()]
 
     def start_clock(self) -> None:
         """Begin to measure the time of an interval."""
@@ -81,11 +89,12 @@ class RunningMetrics:
             self._check_jump(loss, count, step)
         now = time.perf_counter()
         elapsed, self._interval_started = now - self._interval_started, now
+        restored, self._restored[0] = self._restored[0], 0.0
         return {
             "loss.train": loss / count,
             "accuracy.train": correct / count,
             "norm.gradient": norm / count,
-            "time.images_per_second": count / elapsed,
+            "time.images_per_second": (count - restored) / elapsed,
         }
 
     def check(self, step: int) -> None:
@@ -108,10 +117,11 @@ class RunningMetrics:
         loss, correct, count, _ = self.epoch.tolist()
         self.epoch = self._zeros()
         self.epoch_loss = loss / count
+        restored, self._restored[1] = self._restored[1], 0.0
         return {
             "loss.train": loss / count,
             "accuracy.train": correct / count,
-            "time.images_per_second": count / seconds,
+            "time.images_per_second": (count - restored) / seconds,
         }
 
 

@@ -89,6 +89,7 @@ class Trainer:
         self.learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
+        self._began_at = (0, 0.0)  # step and seconds at the beginning of this attempt
         self.warm_up_seconds = (
             0.0  # of each attempt: before the training time, or the first update, which is part of it
         )
@@ -118,8 +119,9 @@ class Trainer:
         return self.epoch * self.train.n_images + within
 
     def seconds_left(self) -> float:
-        """Return the seconds for the remaining updates at the mean speed so far."""
-        return self.seconds / max(self.step, 1) * (self.total_steps - self.step)
+        """Return the seconds for the remaining updates at the mean speed of this attempt."""
+        step, seconds = self._began_at
+        return (self.seconds - seconds) / max(self.step - step, 1) * (self.total_steps - self.step)
 
     def fit(self, observer: Observer) -> None:
         """Train up to `total_steps`.
@@ -313,12 +315,11 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]
+        self._began_at = (self.step, self.seconds)
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
         self.rewinds = state.get("rewinds", 0)  # nor this
-        self.running.epoch_loss = state.get("epoch_loss", math.inf)
-        self.running.interval = state["interval"].to(self.device)
-        self.running.epoch = state["epoch_sums"].to(self.device)
+        self.running.restore(state["interval"], state["epoch_sums"], state.get("epoch_loss", math.inf))
         torch.set_rng_state(state["generator"])
         if len(state["cuda_generators"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(state["cuda_generators"])

@@ -46,3 +46,13 @@ def test_a_run_can_be_resumed_by_each_of_the_three(monkeypatch: pytest.MonkeyPat
 def test_torchrun_starts_the_module_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/x/convmixer/__main__.py"])
     assert command("torchrun --nproc-per-node=2") == "torchrun --nproc-per-node=2 -m convmixer"
+
+
+def test_help_imports_neither_torch_nor_rich() -> None:
+    """They take most of the time, and help needs neither; `runs` needs no torch."""
+    heavy = ("torch", "rich", "labml", "pandas", "optuna")
+    for words, allowed in ((["--help"], []), (["runs", "--help"], []), (["runs"], ["rich"])):
+        code = f"import sys; from convmixer.cli import main\ntry: main(None, {words})\nfinally: print(*sys.modules)"
+        ended = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+        imported = ended.stdout.splitlines()[-1].split()
+        assert [name for name in heavy if name in imported and name not in allowed] == []

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, metrics_saved, wait_for
+from run_folders import only_run
 
 from convmixer.tracking.runs import all_runs
 
@@ -31,8 +32,14 @@ def test_it_is_ten_lines() -> None:
 
 
 def test_it_trains_resumes_and_is_evaluated(command, mine, tiny, tiny_run_overrides, tmp_path) -> None:
-    command(*tiny_run_overrides, "share=0.5", "seeds=2", script=mine)
+    said = command(*tiny_run_overrides, "share=0.5", "seeds=2", script=mine).stdout
     first, _ = all_runs(tmp_path / "logs")
+    own = "mine.py: layer=second_residual share=0.5"
+    assert f"script  {own}\n" in said and (first.folder / "script.py").read_text() == mine.read_text()
+    assert first.summary["own"] == {"layer": "second_residual", "share": 0.5}
+    assert "mine.py layer=second_residual share=0.5" in command("runs").stdout  # from any script
+    command("export", first.uuid, "--output", "w.safetensors", script=mine)
+    assert f"| script | {own} |" in (tmp_path / "w.md").read_text()
     assert first.configs["layer"] == "second_residual" and first.configs["share"] == 0.5
     accuracy = f"test accuracy {first.summary['accuracy.test']:.2%}"
     assert accuracy in command("evaluate", first.uuid, script=mine).stdout
@@ -55,6 +62,9 @@ def test_it_is_resumed(command, start, mine, tiny_run_overrides, tmp_path) -> No
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
     assert process.returncode == 143
-    command("resume", "last", script=mine)
+    mine.write_text(mine.read_text() + "# edited\n")
+    said = command("resume", "last", script=mine).stdout
+    assert "mine.py has changed since this run began" in said and "resumes after update" in said
+    assert not (only_run(tmp_path).folder / "script.py").read_text().endswith("# edited\n")
     (resumed,) = all_runs(tmp_path / "logs")
     assert resumed.status == "completed" and resumed.summary["steps"] == 400

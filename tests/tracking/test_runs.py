@@ -1,5 +1,6 @@
 """Reading runs back: by name, running or cut short, without labml."""
 
+import json
 import os
 import subprocess
 import sys
@@ -30,10 +31,26 @@ def test_a_run_is_named_by_uuid_prefix_last_or_best(tmp_path: Path) -> None:
         run("c", tmp_path)
 
 
-def test_best_is_not_taken_across_data_sets(tmp_path: Path) -> None:
-    make_run(tmp_path, "a", "shapes", 0.9)
-    make_run(tmp_path, "b", "cifar10", 0.8)
-    with pytest.raises(UserError, match="there are runs on cifar10, shapes"):
+def test_best_is_of_the_data_of_the_last_run_that_has_ended_and_says_so(tmp_path: Path, caplog) -> None:
+    for uuid, data, valid in (("a", "shapes", 0.9), ("b", "cifar10", 0.8), ("c", "cifar10", 0.7), ("d", "", None)):
+        make_run(tmp_path, uuid, data, valid)
+    assert run("best", tmp_path).uuid == "b"
+    line = "best: run b with 80.00% accuracy.valid on cifar10, the best of 2 runs (1 run not compared)"
+    assert caplog.messages == [line]
+
+
+def test_best_is_by_test_accuracy_where_the_last_run_had_no_validation_split(tmp_path: Path, caplog) -> None:
+    make_run(tmp_path, "a", valid=0.9)
+    for uuid, test in (("b", 0.6), ("c", 0.55)):
+        summary = make_run(tmp_path, uuid, valid=0.5) / "summary.json"
+        summary.write_text(json.dumps({"data": "shapes", "accuracy.test": test}))
+    assert run("best", tmp_path).uuid == "b"
+    assert "60.00% accuracy.test on shapes" in caplog.text
+
+
+def test_without_an_accuracy_there_is_no_best(tmp_path: Path) -> None:
+    make_run(tmp_path, "a")
+    with pytest.raises(UserError, match="no run has ended with an accuracy yet"):
         run("best", tmp_path)
 
 

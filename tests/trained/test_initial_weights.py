@@ -56,7 +56,7 @@ def test_a_network_with_parts_of_its_own_takes_what_fits():
         ("activation=ReLU", "give activation=GELU"),
         ("starts=[covariance]", "exclude each other"),
         ("pretrained=none.safetensors", "none.safetensors: can't be read"),
-        ("pretrained=README.md", "expected FILE.safetensors (`import` makes one) or timm/NAME"),
+        ("pretrained=README.md", "expected FILE.safetensors (`import` makes one), timm/NAME or a run; there"),
         ("pretrained=timm/convmixer_7", "it has convmixer_768_32, convmixer_1024_20_ks9_p14"),
         ("pretrained=timm/resnet18", "timm has no such ConvMixer"),
         ("pretrained=timm/convmixer_768_32", "give d_model=768 n_layers=32 kernel_size=7 patch_size=7 activation=ReLU"),

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from convmixer.commands.shared import RUN
 from convmixer.errors import UserError
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @click.option("--csv", metavar="FILE", help="A row for each step, a column for each metric; - is standard output.")
 @click.option("--json", metavar="FILE", help="The same, with configs and summary; - is standard output.")
 @click.option("--parquet", metavar="FILE", type=click.Path(path_type=Path), help="The same as --json, in columns.")

@@ -2,7 +2,7 @@
 
 import click
 
-from convmixer.commands.shared import OVERRIDES, pass_configs
+from convmixer.commands.shared import OVERRIDES, RUN, pass_configs
 from convmixer.errors import UserError
 from convmixer.tracking.trackers import TRACKERS
 
@@ -10,7 +10,7 @@ LABML = "labml"
 
 
 @click.command()
-@click.argument("run")
+@RUN
 @OVERRIDES
 @click.option("--to", type=click.Choice([LABML, *TRACKERS]), default=LABML, show_default=True, help="The tracker.")
 @pass_configs
