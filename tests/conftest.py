@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # `nohup pytest` hands on that hang-ups are ignored, which tests are about.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# pytest-xdist tells its workers the terminal's width. The output of tests goes to no terminal, so it has none.
+os.environ.pop("COLUMNS", None)
+
 # How long an example takes says nothing on a machine that is shared.
 settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared")
