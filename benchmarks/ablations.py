@@ -5,7 +5,7 @@
 `data.dataset=images data.path=FOLDER epochs=3`, say: what the runs have in common beside `TRAINING`, which names its
 values one by one, so that a recipe may change without it. Seeds are the outer loop, so what drifts on the machine
 meets all options. Each run is an ordinary one, of the command in its row, in `logs/`. A row is written when its run has
-ended, and a run whose row is there is not made again: the same command goes on. The table at the end compares on the
+ended, and a run whose row is there is not made again: the same command continues. The table at the end compares on the
 validation split; `test` is in the rows, measured once by each run.
 """
 

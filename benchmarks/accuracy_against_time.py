@@ -16,12 +16,21 @@ import pandas as pd
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
+from matplotlib.transforms import Bbox
 
 from benchmarks.recipes import TABLE
 
 PROJECT = TABLE.parents[1]
 PUBLISHED = TABLE.with_name("published.csv")
+DOT = 10  # pixels around a point that no label may cover
+# Of a label: its distance from the point, and its alignment there.
+PLACES = (
+    ((0, -10), "center", "top"),
+    ((0, 10), "center", "bottom"),
+    ((-9, 0), "right", "center"),
+    ((9, 0), "left", "center"),
+)
 
 
 def duration(minutes: float, _: int | None = None) -> str:
@@ -31,43 +40,59 @@ def duration(minutes: float, _: int | None = None) -> str:
     return f"{minutes:.3g} min" if minutes < 60 else f"{minutes / 60:.3g} h"
 
 
-def points(axes: Axes, rows: pd.DataFrame, labels: pd.Series, legend: str, **style) -> None:
-    """A point for each row, with its label below."""
+def points(axes: Axes, rows: pd.DataFrame, legend: str, **style) -> None:
+    """A point for each row."""
     axes.scatter(rows["minutes"], rows["accuracy"], s=60, label=legend, zorder=3, **style)
-    for (_, row), label in zip(rows.iterrows(), labels, strict=True):
-        axes.annotate(
-            f"{label}\n{row['accuracy']:.1%}, {duration(row['minutes'])}",
-            (row["minutes"], row["accuracy"]),
-            xytext=(0, -10),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=8,
-        )
+
+
+def label(axes: Axes, rows: pd.DataFrame) -> None:
+    """Write each row's label beside its point, at the first of `PLACES` where it covers no point and no other label."""
+    axes.figure.draw_without_rendering()
+    middles = axes.transData.transform(rows[["minutes", "accuracy"]])
+    taken = [Bbox.from_bounds(x - DOT, y - DOT, 2 * DOT, 2 * DOT) for x, y in middles]
+    for (_, row), dot in zip(rows.iterrows(), list(taken), strict=True):
+        text = f"{row['label']}\n{row['accuracy']:.1%}, {duration(row['minutes'])}"
+        for offset, horizontal, vertical in PLACES:
+            written = axes.annotate(
+                text,
+                (row["minutes"], row["accuracy"]),
+                xytext=offset,
+                textcoords="offset points",
+                ha=horizontal,
+                va=vertical,
+                fontsize=8,
+            )
+            place = written.get_window_extent()
+            if place.count_overlaps([box for box in taken if box is not dot]) == 0 and axes.bbox.contains(*place.p1):
+                break
+            if (offset, horizontal, vertical) != PLACES[-1]:
+                written.remove()
+        taken.append(place)
 
 
 def picture(ours: pd.DataFrame, published: pd.DataFrame) -> plt.Figure:
     """Test accuracy over minutes, logarithmic."""
     figure, axes = plt.subplots(figsize=(10, 5.5), layout="constrained")
-    for data, rows in ours.groupby("data"):
-        labels = rows["recipe"] + ", " + rows["device"]
-        points(axes, rows, labels, f"ConvMixer lab, measured on {data}", color="C0")
+    for (data, rows), colour in zip(ours.groupby("data"), ("C0", "C9", "C2"), strict=False):
+        points(axes, rows, f"ConvMixer lab, measured on {data}", color=colour)
     of_convmixer = published["network"].str.startswith("ConvMixer")
     for rows, who, style in (
         (published[of_convmixer], "ConvMixer", {"marker": "D"}),
         (published[~of_convmixer], "other networks", {"marker": "s"}),
     ):
-        labels = rows["who"] + ", " + rows["hardware"]
         legend = f"{who}, published by others, official CIFAR-10"
-        points(axes, rows, labels, legend, facecolors="none", edgecolors="C3", **style)
+        points(axes, rows, legend, facecolors="none", edgecolors="C3", **style)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(duration))
+    axes.yaxis.set_major_locator(MultipleLocator(0.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.margins(x=0.15, y=0.2)
     axes.set_xlabel("training time (on the hardware named)")
     axes.set_ylabel("test accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize=8)
+    ours = ours.assign(label=ours["recipe"] + ", " + ours["device"])
+    label(axes, pd.concat([ours, published.assign(label=published["who"] + ", " + published["hardware"])]))
     return figure
 
 

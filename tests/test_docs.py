@@ -19,7 +19,8 @@ from convmixer.configs.table import config_table
 from convmixer.errors import UserError
 from convmixer.sweeps.space_text import read_space
 
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+README, CHINESE = PROJECT / "README.md", PROJECT / "README.zh.md"
+PAGES = [README, CHINESE, PROJECT / "results" / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 COMMAND = re.compile(r"(?:^|`|    )(\$ )?python experiment\.py([^`\n]*)", re.MULTILINE)
 SHELL = ("&&", "|", ">", ";")  # what ends a command
 PLACEHOLDERS = ("...", "KEY=", "NAME=")
@@ -94,6 +95,41 @@ def test_a_wrong_command_is_not_understood(understand: Callable[[list[str]], Non
     for words in (["epoch=3"], ["resume"], ["sweep", "d_model=4,x"], ["runs", "--all"]):
         with pytest.raises((UserError, click.ClickException)):
             understand(words)
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's code, and its code within lines, without comments."""
+    lines = re.findall(r"^```[\s\S]*?^```|^    .*$", page.read_text(), re.MULTILINE)
+    return [re.sub(r" +# .*", "", line) for line in lines] + re.findall(r"`([^`\n]+)`", page.read_text())
+
+
+def links(page: Path) -> list[str]:
+    return [
+        link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if link not in (README.name, CHINESE.name)
+    ]
+
+
+def test_the_chinese_readme_has_the_same_commands_links_and_figures() -> None:
+    assert commands(CHINESE) == commands(README) and len(commands(README)) > 20
+    assert links(CHINESE) == links(README)
+    figures = [re.findall(r"\d+\.\d+", page.read_text()) for page in (CHINESE, README)]
+    assert figures[0] == figures[1]
+    assert f"]({CHINESE.name})" in README.read_text() and f"]({README.name})" in CHINESE.read_text()
+
+
+def test_the_readmes_are_short_and_begin_with_the_two_setup_commands() -> None:
+    for page in (README, CHINESE):
+        text = page.read_text()
+        assert len(text.splitlines()) < 120
+        assert "\n    pip install -r requirements.txt && python experiment.py\n" in text
+        assert "\n    pip install -r requirements-dev.txt && pytest\n" in text
+
+
+def test_the_first_command_classifies_an_image_before_any_training(call: Callable, here: Path) -> None:
+    arguments, shown = re.search(r"    python experiment\.py (predict .*)\n    (.*)\n", README.read_text()).groups()
+    files = [str(PROJECT / word) if "/" in word else word for word in arguments.split()]
+    printed = call(*files, "--format", "table").out
+    assert printed.split()[1:] == shown.split()[1:]
 
 
 def test_the_table_of_keys_is_current() -> None:

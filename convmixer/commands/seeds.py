@@ -26,7 +26,7 @@ def train_seeds(configs_class: type[Configs], given: Mapping[str, Any], quiet: b
     """Train `given["seeds"]` runs, the first with `given["seed"]`, and print their mean test accuracy.
 
     On a CPU each has a process of its own. A run that fails does not keep the others from being trained, and the same
-    command goes on with a series that has not ended. On a GPU all have this process: what it compiled for the first
+    command continues a series that has not ended. On a GPU all have this process: what it compiled for the first
     run, it has for the others.
 
     Raises:
@@ -74,8 +74,7 @@ def _train_apart(words: Sequence[str], seeds: Sequence[int], quiet: bool) -> lis
                 failures.append(f"seed={seed} {_ending(status)}")
     if failures:
         raise TrainingFault(
-            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; "
-            "the same command goes on with the series"
+            f"{len(failures)} of {len(seeds)} runs failed: {', '.join(failures)}; the same command continues the series"
         )
     return [find_run(identity, logs_folder()).summary["accuracy.test"] for identity in uuids.values()]
 
@@ -107,7 +106,7 @@ def _train(identity: str, words: Sequence[str], quiet: bool, relay: SignalRelay)
 
 
 def _interrupted(seed: int, number: int) -> Interrupted:
-    return Interrupted(f"stopped at seed={seed}; the same command goes on with the series", number)
+    return Interrupted(f"stopped at seed={seed}; the same command continues the series", number)
 
 
 def _ending(status: int) -> str:

@@ -17,7 +17,7 @@ PATIENCE = 0.2  # seconds
 
 def write_address(logs: Path, url: str) -> None:
     """Let other processes know where the dashboard of these runs is."""
-    address = {"url": url, "run_url": f"{url}/run/{{uuid}}", "pid": os.getpid(), "host": socket.gethostname()}
+    address = {"url": url, "pid": os.getpid(), "host": socket.gethostname()}
     write_atomically(logs / ADDRESS, (json.dumps(address) + "\n").encode())
 
 
@@ -28,14 +28,20 @@ def remove_address(logs: Path) -> None:
 
 
 def running_url(logs: Path, uuid: str) -> str | None:
-    """Return the page of a run, where a dashboard of its logs folder answers on this machine; else None.
+    """Return the page of a run, where a dashboard of its logs folder answers on this machine; else None."""
+    url = dashboard_url(logs)
+    return f"{url}/run/{uuid}" if url else None
+
+
+def dashboard_url(logs: Path) -> str | None:
+    """Return where a dashboard of these runs answers on this machine; else None.
 
     What a killed dashboard left behind counts for nothing: the lock must be held and the port must answer.
     """
     try:
         address = json.loads((logs / ADDRESS).read_text())
         is_served = address["host"] == socket.gethostname() and bool(is_held(logs / LOCK)) and _answers(address["url"])
-        return address["run_url"].format(uuid=uuid) if is_served else None
+        return str(address["url"]) if is_served else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

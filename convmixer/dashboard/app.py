@@ -32,7 +32,10 @@ def build(follower: Follower, store: Store, static: dict[str, bytes], lifespan: 
         static: every file that is served, by path.
     """
     patches.prepare()
-    patches.apply(lambda uuid: records.list_item(follower.runs[uuid]))
+    patches.apply(
+        list_item=lambda uuid: records.list_item(follower.runs[uuid]),
+        page_item=lambda uuid: {"results": records.results(follower.runs[uuid])},
+    )
     from labml_app import analyses, db, handlers
 
     drivers.connect(db.models, db.indexes, follower, store)

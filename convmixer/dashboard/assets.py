@@ -13,7 +13,7 @@ from urllib.parse import urljoin
 
 from platformdirs import user_cache_path
 
-from convmixer.dashboard.patches import patched
+from convmixer.dashboard.page_patches import patched
 from convmixer.errors import Unavailable, UserError
 from convmixer.files import npm
 from convmixer.files.atomic import write_atomically

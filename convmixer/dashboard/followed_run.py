@@ -21,6 +21,7 @@ from convmixer.tracking.runs import Run
 
 TAIL = 2**14  # bytes of a log in which its latest values are looked for
 CONSOLE_TAIL = 2**20  # bytes of console output that are shown
+NOT_COMPUTED = -1  # labml's order of a config that no other one is made of
 SILENCE = 60.0  # seconds, at least, without a point until a run that no process here holds counts as dead
 
 _FILES = (INFO, CONFIGS, RUN_LOG, LOG, SUMMARY, EDITS)
@@ -261,7 +262,9 @@ def _ending(run_log: Path) -> tuple[str, float]:
 
 
 def _as_shown(item: dict[str, Any]) -> dict[str, Any]:
-    """A part is shown by the name of its option, not by what Python prints of it."""
+    """Show a part by the name of its option, not by what Python prints of it; what was not computed, as given."""
     computed = item.get("computed")
+    if computed is None and item.get("order") == NOT_COMPUTED:
+        computed = item.get("value")
     is_option = isinstance(computed, str) and item.get("value") in (item.get("options") or [])
     return item | {"computed": "none" if computed is None else "" if is_option else computed}

@@ -13,15 +13,27 @@ from typing import Any
 
 from labml_db import Key
 
+from convmixer.console import duration
 from convmixer.dashboard.followed_run import FollowedRun
 from convmixer.dashboard.series import thin
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
-    "learning_rate": ("Learning rate", "optim.lr"),
+    "learning_rate": ("Learning rate", "optim."),
     "images_per_second": ("Images per second", "time.images_per_second"),
 }
 LISTED = ("accuracy.test", "accuracy.valid", "loss.valid", "accuracy.train", "loss.train")
+RESULTS = (  # of a run's summary: name, title, how its value is shown
+    ("accuracy.test", "test accuracy", "{:.2%}".format),
+    ("accuracy.valid", "valid accuracy", "{:.2%}".format),
+    ("loss.test", "test loss", "{:.4g}".format),
+    ("loss.valid", "valid loss", "{:.4g}".format),
+    ("epochs", "epochs", "{:.4g}".format),
+    ("images", "training images", "{:,.0f}".format),
+    ("seconds", "training time", duration),
+    ("images_per_second", "images per second", "{:,.0f}".format),
+    ("parameters", "parameters", "{:,.0f}".format),
+)
 _JOINER = "\u2060"  # a character that is not seen
 HEADLINE = ("name", "comment")  # keys that a run shows in its headline
 PAGE = 3000  # characters of a page of console output
@@ -75,15 +87,25 @@ def base_of_comparison(run: FollowedRun) -> str:
 
 
 def list_item(run: FollowedRun) -> Data:
-    """Return what the list shows beside a run's name: comment and tags, images trained on, what it reached."""
+    """Return what the list shows beside a run's name: uuid, comment and tags, images trained on, what it reached."""
     data = run_data(run)
     reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
     values = [(name, reached[name]) for name in LISTED if name in reached and math.isfinite(reached[name])]
     return {
-        "comment": " · ".join(text for text in (data["comment"], *data["tags"]) if text),
+        "comment": " · ".join(text for text in (run.uuid[:8], data["comment"], *data["tags"]) if text),
         "step": run.latest_step,
         "metric_values": [{"name": name, "value": value} for name, value in values],
     }
+
+
+def results(run: FollowedRun) -> list[tuple[str, str]]:
+    """Return the table that a run ends with, as pairs of name and text; nothing before its end."""
+    found = [(title, run.summary.get(name), text) for name, title, text in RESULTS]
+    return [(title, text(value)) for title, value, text in found if _is_number(value)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _write_run(run: FollowedRun, part: str, data: Data) -> None:

@@ -52,7 +52,8 @@ def _alone(logs: Path) -> Any:
         logs.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=1)
     except Timeout:
-        raise UserError(f"another dashboard shows {logs} already") from None
+        place = address.dashboard_url(logs)
+        raise UserError(f"another dashboard shows {logs} already{f': {place}' if place else ''}") from None
     except OSError as error:
         raise UserError(f"{logs}: can't be written: {error.strerror}") from None
     with lock:

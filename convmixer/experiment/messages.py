@@ -172,7 +172,7 @@ def _training_time(summary: dict[str, Any]) -> str:
     return taken if minutes is None else f"{taken} (minutes={minutes:g})"
 
 
-def save_curves(run: Run) -> None:
-    """Save the learning curves as a picture in the run's folder."""
+def save_curves(run: Run, summary: Mapping[str, Any]) -> None:
+    """Save the learning curves, with the results of the summary, as a picture in the run's folder."""
     with written_whole(run.folder / CURVES, "wb") as file:
-        learning_curves([run]).savefig(file, format="png", dpi=110)
+        learning_curves([run], [summary]).savefig(file, format="png", dpi=110)

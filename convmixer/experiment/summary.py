@@ -52,7 +52,7 @@ def summarise(experiment: Experiment, run: Run, recorder: Recorder) -> dict[str,
         "versions": versions(),
         "git": {"commit": run.info["commit"], "dirty": run.info["is_dirty"]},
     }
-    messages.save_curves(run)
+    messages.save_curves(run, summary)
     recorder.summary(summary)  # last, as a run with a summary counts as ended
     for line in messages.result(summary, run):
         recorder.say(line)

@@ -23,6 +23,7 @@ from convmixer.tracking.run_folder import LOG
 from convmixer.tracking.runs import Run, all_runs, compare, run
 
 SECONDS = 2.0  # between two refreshes
+START = "Start a run: there is none yet. Use the button at the end of this notebook, or `python experiment.py`."
 
 _live: dict[tuple[str, ...], "Watch"] = {}
 
@@ -33,7 +34,8 @@ def watch(*references: str) -> "Watch":
     If a cell is run again, its earlier output is no longer refreshed.
 
     Args:
-        references: uuids, their unique beginnings, `last` or `best`; none: the last run and all running ones.
+        references: uuids, their unique beginnings, `last` or `best`; none: the last run and all running ones. Before
+            there is a run, it says how to start one, and shows it as soon as it is there.
 
     Raises:
         UserError: there is no such run.
@@ -47,19 +49,18 @@ def watch(*references: str) -> "Watch":
 
 def _running_or_last() -> list[Run]:
     found = all_runs()
-    if not found:
-        raise UserError(f"there are no runs in {logs_folder()}")
     return [r for r in found if r.is_running() or r is found[-1]]
 
 
 class Watch:
     """The curves of `runs` as a notebook shows them: always a picture, and a widget if ipywidgets is installed.
 
-    GitHub, nbconvert and notebooks without widgets show the picture.
+    GitHub, nbconvert and notebooks without widgets show the picture. Without `runs`, it waits for the first one.
     """
 
     def __init__(self, runs: list[Run]) -> None:
         self.runs = runs
+        self._logs = runs[0].folder.parents[1] if runs else logs_folder()
         self._picture, self._seen = b"", None
         self.widget = self._task = None
         if find_spec("ipywidgets") and (loop := _event_loop()):
@@ -72,17 +73,18 @@ class Watch:
             self._task.cancel()
 
     def picture(self) -> bytes:
-        """Return the current curves as PNG. They are drawn again only if a run has changed."""
+        """Return the current curves as PNG, drawn again only if a run has changed; nothing while there are no runs."""
         now = [(r.uuid, _size(r.folder / LOG), r.status) for r in self.runs]
-        if now != self._seen:
+        if now and now != self._seen:
             buffer = io.BytesIO()
             learning_curves(self.runs).savefig(buffer, format="png", dpi=90)
             self._picture, self._seen = buffer.getvalue(), now
         return self._picture
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        bundle = {"text/plain": "curves of " + ", ".join(r.uuid[:8] for r in self.runs)}
-        bundle["image/png"] = base64.b64encode(self.picture()).decode()
+        bundle = {"text/plain": f"curves of {', '.join(r.uuid[:8] for r in self.runs)}" if self.runs else START}
+        if self.runs:
+            bundle["image/png"] = base64.b64encode(self.picture()).decode()
         return (self.widget._repr_mimebundle_() if self.widget else {}) | bundle
 
     def _build(self) -> Any:
@@ -114,7 +116,12 @@ class Watch:
             self._table.value = f"<pre>{html.escape(printable(str(problem)))}</pre>"
 
     def _refresh(self) -> None:
-        self._offer(all_runs(self.runs[0].folder.parents[1]))
+        self.runs = self.runs or _running_or_last()
+        self._offer(all_runs(self._logs))
+        self._image.layout.display = None if self.runs else "none"
+        if not self.runs:
+            self._table.value = f"<p>{html.escape(START)}</p>"
+            return
         before = self._seen
         self._image.value = self.picture()
         if self._seen != before:

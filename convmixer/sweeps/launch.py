@@ -115,7 +115,7 @@ def _run(sweep: Sweep, executor: Executor, why: str, quiet: bool) -> None:
     print(f"\n{report.summary(study)}")
     left = sweep.total - sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
     if left:
-        print(f"time is up with {left} of {sweep.total} trials left; the same command goes on with them")
+        print(f"time is up with {left} of {sweep.total} trials left; the same command continues them")
     if command := report.best_command(study):
         print(f"the best again: {command}")
     print(f"report: {files[0]}")

@@ -74,7 +74,7 @@ class Screen:
     def _left(self, ended: int) -> str:
         rest = self._sweep.total - ended
         if not self._seconds or not rest:
-            return "nothing left" if not rest else "time left unknown"
+            return "all trials have ended" if not rest else "time left unknown"
         return f"about {duration(rest * sum(self._seconds) / len(self._seconds) / self._width)} left"
 
 

@@ -102,7 +102,7 @@ class Sweep:
             except KeyboardInterrupt:
                 self._stop()
                 raise Interrupted(
-                    "the sweep was stopped; the same command goes on with it", stop.signal or SIGINT
+                    "the sweep was stopped; the same command continues it", stop.signal or SIGINT
                 ) from None
             except (StorageInternalError, OSError, TrainingFault) as error:
                 self._stop()

@@ -134,9 +134,14 @@ def _standing(r: Run) -> dict[str, Any]:
 
 
 def differences(runs: list[Run]) -> "pd.DataFrame":
-    """Return a table of the keys whose values differ: a row for each key, a column for each run."""
+    """Return a table of the keys whose values differ: a row for each key, a column for each run.
+
+    Of a single run, these are the keys that were given.
+    """
     import pandas as pd
 
+    if len(runs) == 1:
+        return pd.DataFrame({runs[0].uuid[:8]: pd.Series(runs[0].given, dtype=object)})
     recorded = {r.uuid[:8]: r.recorded for r in runs}
     texts = {name: {str(values[name]) for values in recorded.values() if name in values} for name in _names(runs)}
     objects = {name for name, found in texts.items() if any("\n" in text for text in found)}  # set in code

@@ -120,7 +120,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             lr=muon_learning_rate,
             weight_decay=muon_weight_decay,
         )
-        muon_group = {"params": matrices, "lr": muon_learning_rate}
+        muon_group = {"params": matrices, "lr": muon_learning_rate, "name": "muon"}  # whose rate is recorded, too
         super().__init__([*map(dict, self.adamw.param_groups), muon_group], {"lr": learning_rate})
 
     @torch.no_grad()

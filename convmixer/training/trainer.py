@@ -260,7 +260,9 @@ class Trainer:
 
     def _interval_metrics(self) -> dict[str, float]:
         values = self.running.report(self.step)
-        values["optim.lr"] = float(self.optimizer.param_groups[0]["lr"])
+        groups = self.optimizer.param_groups
+        values["optim.lr"] = float(groups[0]["lr"])
+        values |= {f"optim.{group['name']}_lr": float(group["lr"]) for group in groups if "name" in group}
         return values | {"norm.weight": self._weight_norm()}
 
     def _weight_norm(self) -> float:

@@ -46,9 +46,7 @@ def test_a_run_that_is_killed_keeps_no_other_from_training_and_the_same_command_
     the_run(process).kill()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert (
-        errors == "error: 1 of 3 runs failed: seed=0 was killed by SIGKILL; the same command goes on with the series\n"
-    )
+    assert errors == "error: 1 of 3 runs failed: seed=0 was killed by SIGKILL; the same command continues the series\n"
     assert seeds_of(tmp_path) == [0, 1, 2] and statuses(tmp_path) == ["killed", "completed", "completed"]
 
     ended = command(*words)
@@ -69,5 +67,5 @@ def test_stopped_while_the_second_run_starts_it_ends_at_once(
     _, errors = process.communicate(timeout=60)
     assert time.monotonic() - begun < 20
     assert process.returncode == 128 + number
-    assert "interrupted: stopped at seed=1; the same command goes on with the series\n" in errors
+    assert "interrupted: stopped at seed=1; the same command continues the series\n" in errors
     assert "Traceback" not in errors

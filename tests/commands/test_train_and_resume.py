@@ -30,7 +30,8 @@ def test_a_run_is_trained_tracked_checkpointed_and_tested(command, tiny_run_over
 
     assert trained.status == "completed"
     assert trained.info["name"] == "tiny-small" and trained.info["comment"] == "first try"
-    names = {"loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "optim.lr", "time.images_per_second"}
+    names = {"loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "time.images_per_second"}
+    names |= {"optim.lr", "optim.muon_lr"}
     assert names <= set(trained.metrics.columns)
     assert trained.metrics.index[-1] == 3 * 210  # training images seen
 

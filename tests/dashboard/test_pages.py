@@ -40,7 +40,7 @@ def line(step: int, value: float, at: float | None = None, name: str = "loss.tra
 def test_the_list_shows_a_run_with_its_comment_tags_status_and_results(dashboard: Dashboard, uuid: str) -> None:
     item = dashboard.list()[uuid]
     assert item["name"] == "tiny-small"
-    assert item["comment"] == "a first try · small · tiny"
+    assert item["comment"] == f"{uuid[:8]} · a first try · small · tiny"
     assert item["run_status"]["status"] == "completed"
     assert item["step"] == 630
     assert item["metric_values"][0]["name"] == "accuracy.test"
@@ -60,7 +60,7 @@ def test_a_page_plots_losses_accuracies_learning_rate_and_speed_at_once(dashboar
     assert shown == [
         ["loss.train", "loss.valid"],
         ["accuracy.train", "accuracy.valid"],
-        ["optim.lr"],
+        ["optim.lr", "optim.muon_lr"],
         ["time.images_per_second"],
     ]
     full = {s["name"] for s in series if not s["is_summary"]}
@@ -81,6 +81,17 @@ def test_configs_that_were_set_or_are_hyperparameters_are_up_front(dashboard: Da
     assert "device" not in run["selected_configs"]
     assert {c["key"]: c["computed"] for c in run["configs"]}["label_smoothing"] == 0.2
     assert run["tags"] == ["small", "tiny"]
+
+
+def test_a_run_is_shown_with_the_table_that_it_ended_with(dashboard: Dashboard, uuid: str) -> None:
+    (summary,) = dashboard.logs.glob(f"*/{uuid}/summary.json")
+    results = dict(dashboard.api("GET", f"run/{uuid}")["results"])
+    assert results["test accuracy"] == f"{json.loads(summary.read_text())['accuracy.test']:.2%}"
+    assert {"valid accuracy", "epochs", "training time", "parameters"} <= results.keys()
+    folder = dashboard.copy_of(uuid, "a6")
+    (folder / "summary.json").write_text('{"accuracy.test": "high", "epochs": NaN, "seconds": true, "images": 7}')
+    wait_until(lambda: "a6" in dashboard.list())
+    assert dashboard.api("GET", "run/a6")["results"] in ([], [["training images", "7"]])
 
 
 def test_console_output_in_pages_with_html_shown_as_it_is(dashboard: Dashboard, uuid: str) -> None:
@@ -287,7 +298,7 @@ def test_it_opens_the_page_in_the_browser(tmp_path: Path, start_dashboard: Calla
 
 def test_a_second_dashboard_of_the_same_runs_is_refused(dashboard: Dashboard, refusal: Callable, monkeypatch) -> None:
     monkeypatch.chdir(dashboard.project)
-    assert "another dashboard shows" in refusal(["dashboard", "--port", "0"])
+    assert f"another dashboard shows {dashboard.logs} already: {dashboard.url}" in refusal(["dashboard", "--port", "0"])
 
 
 def test_a_port_that_is_taken(dashboard: Dashboard, here: Path, refusal: Callable) -> None:

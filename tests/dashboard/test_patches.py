@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import PROJECT
 
-from convmixer.dashboard.patches import PAGE_PATCHES, VERSION, PagePatch, patched
+from convmixer.dashboard.page_patches import PAGE_PATCHES, VERSION, PagePatch, patched
 from convmixer.errors import UserError
 
 STATIC = Path(str(files("labml_app"))) / "static"

@@ -23,6 +23,12 @@ def test_monitor_shows_runs_curves_and_configs(command, tiny_run_overrides, tmp_
     assert "stderr" not in shown
 
 
+def test_monitor_before_any_run_says_start_a_run(tmp_path) -> None:
+    shown = outputs(executed("monitor", {}, tmp_path))
+    assert "Start a run" in shown
+    assert "Traceback" not in shown and "image/png" not in shown and "stderr" not in shown
+
+
 @pytest.mark.slow
 def test_anatomy_shows_what_a_run_learned(command, tiny_run_overrides, tmp_path) -> None:
     trained = command(*tiny_run_overrides).stdout

@@ -106,9 +106,20 @@ def test_without_widgets_it_is_a_picture(growing: Run, monkeypatch: pytest.Monke
     assert "start('epochs=1')" in Launcher("epochs=1")._repr_mimebundle_()["text/plain"]
 
 
-def test_nothing_to_watch_is_said_in_one_line(here: Path) -> None:
-    with pytest.raises(UserError, match="there are no runs in"):
-        watch()
+def test_before_any_run_it_says_how_to_start_one_and_waits_for_it(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "SECONDS", 0.02)
+
+    async def notebook() -> None:
+        shown = watch()
+        bundle = shown._repr_mimebundle_()
+        assert "Start a run" in shown._table.value and "Start a run" in bundle["text/plain"]
+        assert "image/png" not in bundle
+        (make_run(here / "logs", "a") / "log.jsonl").write_text(points(10, 20))
+        await until(lambda: bytes(shown._image.value).startswith(b"\x89PNG"))
+        assert [r.uuid for r in shown.runs] == ["a"]
+        shown.stop()
+
+    asyncio.run(notebook())
 
 
 def test_a_run_is_started_and_stopped(tiny_run_overrides: list[str], here: Path) -> None:

@@ -312,7 +312,7 @@ def test_a_reader_that_leaves_stops_it_and_its_runs_save(here) -> None:
     assert process.stdout.readline().startswith("trial   0 complete")
     process.stdout.close()
     errors = process.stderr.read()
-    assert process.wait(60) != 0 and "the sweep was stopped; the same command goes on with it" in errors
+    assert process.wait(60) != 0 and "the sweep was stopped; the same command continues it" in errors
     assert "BrokenPipe" not in errors and len(states(storage.load("standin"))) < 40
     assert Interrupted("", signal.SIGPIPE).exit_status == 141
 

@@ -73,6 +73,7 @@ def test_muon_has_the_point_wise_weights_and_adamw_all_others(patch_size: int) -
     *others, muon = make_muon(model).param_groups
     expected = [layer.point_wise_conv.weight for layer in model.conv_mixer_layers]
     assert [id(p) for p in muon["params"]] == [id(p) for p in expected]
+    assert muon["name"] == "muon" and all("name" not in group for group in others)
     assert sum(len(group["params"]) for group in others) + 2 == len(list(model.parameters()))
 
 

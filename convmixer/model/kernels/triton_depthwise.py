@@ -12,7 +12,7 @@ turned by half a turn. That of the filter is a sum along the diagonals of
 The arithmetic of a pixel grows with k and with the width, not with k squared. Products and sums are float32, tensors
 NCHW. Nothing is added atomically, so the bits are the same from run to run.
 
-Never run on a GPU yet: none was at hand. It is tested in Triton's interpreter (`TRITON_INTERPRET=1`) on the CPU, and
+Never run on a GPU yet: none was available. It is tested in Triton's interpreter (`TRITON_INTERPRET=1`) on the CPU, and
 compiled for three generations of GPUs.
 """
 

@@ -3,7 +3,7 @@
 A product for each image, as cuBLAS takes them, would write and read again a matrix for each. 16 bits, sums in float32;
 nothing is added atomically, so the bits are the same from run to run.
 
-Never run on a GPU yet: none was at hand. It is tested as triton_depthwise is.
+Never run on a GPU yet: none was available. It is tested as triton_depthwise is.
 """
 
 import torch

@@ -4,6 +4,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
+from convmixer.console import counted
 from convmixer.notebook.anatomy.panels import as_colours, label_row, layers_of, new_figure, part, picture
 from convmixer.trained.network import Trained
 
@@ -33,11 +34,13 @@ def activation_maps(trained: Trained, image: Tensor, columns: int = 14) -> Figur
         image: uint8 `[height, width, channels]`.
     """
     maps = [stage[0] for stage in stages(trained, image[None])]  # [d_model, height / p, width / p]
+    d_model = len(maps[0])
+    which = f"the {columns} of {d_model} channels" if columns < d_model else f"all {d_model} channels, first those"
     figure = new_figure(
         10,
         0.57 * len(maps) + 1.6,
-        f"Activation maps: one image through {len(maps) - 1} layers",
-        """Each row shows the channels that vary most from place to place after a layer, each on its own scale from its
+        f"Activation maps: one image through {counted(len(maps) - 1, 'layer')}",
+        f"""Each row shows {which} that vary most from place to place after a layer, each on its own scale from its
         lowest value (dark) to its highest (bright). A place is one patch, in all layers. In the first maps each place
         depends on few patches, so they usually look noisy. With each layer a place depends on more of its neighbours,
         and the last maps often show whole areas, such as the object, its edges or its surroundings.""",

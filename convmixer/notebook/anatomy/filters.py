@@ -21,10 +21,11 @@ def patch_filters(trained: Trained, columns: int = 16, most: int = 256) -> Figur
     shown = torch.linspace(0, d_model - 1, min(d_model, most)).round().long()  # evenly, where there are too many
     order = detail.argsort(descending=True)[shown]
     rows = math.ceil(len(order) / columns)
+    number = f"{d_model}" if len(order) == d_model else f"{len(order)} of {d_model}"
     figure = new_figure(
         10,
         0.56 * rows + 1.6,
-        f"Patch embedding: {d_model} filters of {p}x{p} pixels, from detail to plain colour",
+        f"Patch embedding: {number} filters of {p}x{p} pixels, from detail to plain colour",
         f"""Each picture is the filter of one channel: each pixel has the colour that makes the channel larger; grey
         has no effect. They are ordered by detail, the share of a filter's energy that is not its mean colour. Filters
         at the top find structure within a patch, such as stripes, edges and corners; filters at the bottom react to
@@ -59,11 +60,13 @@ def depth_wise_kernels(trained: Trained, columns: int = 20) -> Figure:
     """Draw the strongest depth-wise kernels of each layer, and the mean size of their weights by position."""
     weights = [layer.depth_wise_conv.weight.detach().squeeze(1) for layer in layers_of(trained)]  # [d_model, k, k]
     k = weights[0].shape[-1]
-    columns = min(columns, max(map(len, weights)))
+    channels = max(map(len, weights))
+    columns = min(columns, channels)
+    which = f"the {columns} strongest of {channels}" if columns < channels else f"all {channels}, the strongest first"
     figure = new_figure(
         11,
         0.55 * len(weights) + 1.9,
-        f"Depth-wise kernels: {k}x{k}, the {columns} strongest of each layer",
+        f"Depth-wise kernels: {k}x{k}, of each layer {which}",
         f"""Red weights are positive, blue ones negative, each kernel on its own scale; one cell is one patch. Opposite
         signs side by side find edges and spots, one sign blurs, a single cell passes on its input. The left column
         shows the mean size of the weights of all channels by position, and the share that lies in the middle 3x3

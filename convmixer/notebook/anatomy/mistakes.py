@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from convmixer.console import counted
 from convmixer.data.splits import Split
 from convmixer.notebook.anatomy.panels import as_colours, new_figure, picture
 from convmixer.trained.classifier import Classifier
@@ -33,10 +34,11 @@ def confident_mistakes(trained: Trained, split: Split, predicted: Tensor, n: int
     figure = new_figure(
         10,
         1.35 * rows + 1.5,
-        f"The most confident of {len(wrong):,} mistakes in {len(split.labels):,} images",
-        f"""Above each image: its class → the predicted class, with its probability. In {sure:,} of the mistakes this
-        probability is more than 90%. Some of these images may be hard for people too, or have doubtful labels; others
-        show what the network relies on, such as colour, pose or the surroundings of the object.""",
+        f"{_which(len(worst), len(wrong))} in {counted(len(split.labels), 'image')}",
+        f"""Above each image: its class → the predicted class, with its probability. In {sure:,} of
+        {counted(len(wrong), "mistake")} this probability is more than 90%. Some of these images may be hard for people
+        too, or have doubtful labels; others show what the network relies on, such as colour, pose or the surroundings
+        of the object.""",
     )
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis in axes:
@@ -45,3 +47,9 @@ def confident_mistakes(trained: Trained, split: Split, predicted: Tensor, n: int
         is_, taken_for = trained.classes[split.labels[index]], trained.classes[guess[index]]
         picture(axis, as_colours(split.images[index]), f"{is_} →\n{taken_for} {confidence[index]:.1%}")
     return figure
+
+
+def _which(shown: int, found: int) -> str:
+    if shown < found:
+        return f"The {shown} most confident of {found:,} mistakes"
+    return f"All {counted(found, 'mistake')}, the most confident first," if found > 1 else counted(found, "mistake")

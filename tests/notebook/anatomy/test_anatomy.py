@@ -143,7 +143,15 @@ def test_mistakes_are_shown_the_surest_first() -> None:
     figure = confident_mistakes(network(), split, predicted, n=2)
     assert titles(figure) == ["blue →\ngreen 80.0%", "red →\nblue 70.0%"]
     assert torch.equal(pictures(figure)[0], split.images[2])
-    assert "3 mistakes in 4 images" in figure.get_suptitle()
+    assert figure.get_suptitle() == "The 2 most confident of 3 mistakes in 4 images"
+    assert confident_mistakes(network(), split, predicted).get_suptitle().startswith("All 3 mistakes, the most")
+
+
+def test_captions_follow_the_network() -> None:
+    assert "all 8, the strongest first" in depth_wise_kernels(network(d_model=8)).get_suptitle()
+    assert "the 20 strongest of 32" in depth_wise_kernels(network(d_model=32)).get_suptitle()
+    assert "4 of 8 filters" in patch_filters(network(d_model=8), most=4).get_suptitle()
+    assert "all 8 channels" in activation_maps(network(d_model=8), images(1)[0]).get_supxlabel()
 
 
 def test_a_network_without_mistakes_has_an_empty_figure(tmp_path: Path) -> None:
