@@ -20,7 +20,7 @@ def test_monitor_shows_runs_curves_and_configs(command, tiny_run_overrides, tmp_
     assert shown.count("image/png") == 2  # to watch, and to compare
     assert shown.count("widget-view+json") == 2  # to watch, and to start a run
     assert "accuracy.valid" in shown and "d_model" in shown
-    assert "stderr" not in shown
+    assert shown.count("'stderr'") == 1 and "best: run" in shown  # which of all runs is meant
 
 
 def test_monitor_before_any_run_says_start_a_run(tmp_path) -> None:
