@@ -163,6 +163,7 @@ def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
     assert "has ended" in command("resume", "last", status=2).stderr
 
 
+@pytest.mark.slow
 def test_resume_says_that_the_number_of_threads_is_another(start, command, long_run_overrides, tmp_path) -> None:
     process = start(*long_run_overrides)  # with one thread, as conftest.py has it
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
