@@ -23,8 +23,9 @@ from convmixer.tracking.run_folder import read_log
 # Processes started by tests train tiny networks, several at a time: more threads would only get in each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# `nohup pytest` hands on that hang-ups are ignored, which tests are about.
+# `nohup pytest &` hands on that hang-ups and Ctrl-C are ignored, which tests are about.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # pytest-xdist tells its workers the terminal's width. The output of tests goes to no terminal, so it has none.
 os.environ.pop("COLUMNS", None)
