@@ -286,3 +286,16 @@ def test_every_image_of_a_batch_is_one_workers(count, at_once) -> None:
         for parts in zip(*taken, strict=True):
             sizes = [len(part) for part in parts]
             assert sizes == sorted(sizes, reverse=True) and sizes[0] - sizes[-1] <= 1
+
+
+@pytest.mark.slow
+def test_values_that_are_set_change_in_all_workers(launch, overrides, command, tmp_path) -> None:
+    """`stop=true` ends all of them; changed in one alone, they would wait for each other for ever."""
+    together = launch(*overrides[:-2], "epochs=2000", "train_batch_size=13")
+    wait_for(lambda: metrics_saved(tmp_path / "logs") > 3, together)
+    assert "(was 0.01)" in command("set", "last", "optimizer.learning_rate=0.002").stdout
+    assert "steps=" in command("set", "last", "stop=true").stdout
+    output = output_of(together)
+    run = only_run(tmp_path)
+    assert run.status == "completed" and len(run.summary["changes"]) == 2
+    assert output.count("optimizer.learning_rate=0.002 (was 0.01)") == 1
