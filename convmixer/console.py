@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import unicodedata
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -152,3 +153,8 @@ def counted(number: float, noun: str) -> str:
 def file_size(n_bytes: int) -> str:
     """Return the size of a file in words: 1536 becomes `1.5 KiB`, 300,000,000 becomes `286.1 MiB`."""
     return f"{n_bytes / 2**20:.1f} MiB" if n_bytes >= 2**20 else f"{n_bytes / 2**10:.1f} KiB"
+
+
+def as_arguments(values: Mapping[str, Any] | None) -> str:
+    """Return the command-line text that gives all these keys their values; nothing for none."""
+    return " ".join(as_argument(name, value) for name, value in (values or {}).items())

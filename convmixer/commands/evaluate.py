@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +102,14 @@ def _network_and_its_data(
     from convmixer.configs.checks import check_configs
     from convmixer.configs.reopening import reopen, reopen_file
 
-    def reopened(changes: Mapping[str, Any]) -> "Configs":
-        if isinstance(source, Path):
-            return reopen_file(configs_class, _opened(source, configs_class), changes)
-        return reopen(configs_class, source, changes, CHANGEABLE)
-
-    conf = reopened(changes)  # first, as it refuses a run of another script
-    trained = _opened(source, configs_class)
+    if isinstance(source, Path):
+        trained = _opened(source, configs_class)
+        reopened = partial(reopen_file, configs_class, trained)
+        conf = reopened(changes)
+    else:
+        reopened = partial(reopen, configs_class, source, changeable=CHANGEABLE)
+        conf = reopened(changes)  # first, as it refuses a run of another script
+        trained = _opened(source, configs_class)
     height, width, _ = trained.image_shape
     if "data.image_size" not in changes and height == width != conf.data.dataset.train.stored.shape[1]:
         conf = reopened({**changes, "data.image_size": height})

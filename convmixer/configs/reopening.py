@@ -12,7 +12,7 @@ from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
-from convmixer.experiment.live_changes import LENGTHS, is_live
+from convmixer.experiment.live_changes import LIVE_LENGTHS, is_live
 from convmixer.experiment.resuming import check_unended
 from convmixer.project import is_same_program
 from convmixer.tracking.run_folder import CHANGES
@@ -87,7 +87,7 @@ def reopen_live(configs_class: type[Configs], run: Run, changes: Mapping[str, An
     check_unended(run)
     keys = keys_of(configs_class)
     check_changes(changes, keys, tuple(filter(is_live, keys)))
-    together = {key: value for key, value in changes.items() if key not in LENGTHS}  # `minutes` excludes lengths
+    together = {key: value for key, value in changes.items() if key not in LIVE_LENGTHS}  # `minutes` excludes lengths
     return reopen(configs_class, run, together, tuple(together))
 
 

@@ -10,8 +10,7 @@ from convmixer.configs.overrides import check
 from convmixer.configs.recipes import RECIPES
 from convmixer.errors import UserError
 from convmixer.model.variants import SIZES
-
-LENGTHS = ("epochs", "steps", "minutes")
+from convmixer.tracking.repeating import LENGTHS
 
 
 def resolve(given: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from convmixer.console import rich_console
 from convmixer.data.cache import Put
 from convmixer.data.image_files import Size, image_size, read_image, what_is_wrong
 from convmixer.errors import UserError
@@ -154,7 +154,7 @@ def _pixels(shape: tuple[int, ...]) -> str:
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal; yields a function that takes how many more images are decoded."""
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = rich_console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=total)
         yield lambda n: bar.advance(task, n)

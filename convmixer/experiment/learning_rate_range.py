@@ -60,7 +60,6 @@ def range_test(experiment: Experiment) -> RangeTest:
     low, high = RANGE
     trainer = replace(experiment.trainer, valid=None, total_steps=UPDATES, schedule=lambda t: low * (high / low) ** t)
     experiment.model.train()
-    first = trainer.learning_rates[0]
     rates: list[float] = []
     losses: list[float] = []
     smooth: list[float] = []
@@ -69,7 +68,7 @@ def range_test(experiment: Experiment) -> RangeTest:
         if not math.isfinite(loss):
             break
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
-        rates.append(experiment.values["optimizer.learning_rate"] * trainer.optimizer.param_groups[0]["lr"] / first)
+        rates.append(experiment.values["optimizer.learning_rate"] * trainer.schedule((number - 0.5) / UPDATES))
         losses.append(loss)
         smooth.append(average / (1 - SMOOTHING**number))
         if number > LEAST and smooth[-1] > END * min(smooth):
@@ -78,7 +77,7 @@ def range_test(experiment: Experiment) -> RangeTest:
         raise TrainingFault(
             f"after {len(smooth)} updates the loss is not finite, at the smallest learning rates already"
         )
-    return RangeTest([float(rate) for rate in rates], losses, smooth)
+    return RangeTest(rates, losses, smooth)
 
 
 def _losses(trainer: Trainer) -> Iterator[float]:

@@ -12,13 +12,13 @@ from convmixer.tracking.run_folder import CHANGES, REQUESTS
 from convmixer.training.adjusting import ADJUSTABLE, Adjuster
 from convmixer.training.trainer import SAVES_PER_EPOCH
 
-LENGTHS = ("epochs", "steps")
+LIVE_LENGTHS = ("epochs", "steps")
 FIXED_AUGMENTATION = ("augment.ops", "augment.randaugment_set")  # other operations, rather than other strengths
 
 
 def is_live(key: str) -> bool:
     """Return True if a key's value may be changed while a run trains."""
-    return key in (*ADJUSTABLE, *LENGTHS) or _is_strength(key)
+    return key in (*ADJUSTABLE, *LIVE_LENGTHS) or _is_strength(key)
 
 
 def _is_strength(key: str) -> bool:
@@ -85,7 +85,7 @@ class LiveChanges:
         number = 1 + max((change.request for change in self.changes), default=0)
         if request.key == "stop":
             return Change(trainer.step, "steps", trainer.step, trainer.total_steps, number)
-        if request.key in LENGTHS:
+        if request.key in LIVE_LENGTHS:
             per_unit = trainer.steps_per_epoch if request.key == "epochs" else 1
             return Change(trainer.step, "steps", request.value * per_unit, trainer.total_steps, number)
         is_late = _is_strength(request.key) and trainer.step % trainer.steps_per_epoch

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from convmixer.console import as_argument, counted, duration
+from convmixer.console import as_arguments, counted, duration
 from convmixer.dashboard.address import running_url
 from convmixer.experiment.experiment import Experiment
 from convmixer.files.atomic import written_whole
@@ -54,7 +54,7 @@ def _script(experiment: Experiment, run: Run) -> list[str]:
     script = Path(run.info["python_file"]).name
     if is_our_own_start(script) and not experiment.own:
         return []
-    own = " ".join(as_argument(name, value) for name, value in experiment.own.items())
+    own = as_arguments(experiment.own)
     return [f"script  {script}" + (f": {own}" if own else "")]
 
 

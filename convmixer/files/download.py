@@ -14,7 +14,6 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import Request, build_opener
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -24,6 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from convmixer.console import rich_console
 from convmixer.errors import Unavailable
 
 PATIENCE = 8.0  # seconds to begin an answer, to send more of it, and over which the rate is measured
@@ -199,7 +199,7 @@ def _asked(url: str, start: int) -> HTTPResponse:
 
 def _bar() -> Progress:
     """Bytes, rate and time left on a terminal; nothing elsewhere."""
-    console = Console(stderr=True)
+    console = rich_console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

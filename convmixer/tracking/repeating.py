@@ -8,7 +8,7 @@ from convmixer.project import OWN_SCRIPTS, command
 from convmixer.tracking.recorded_run import Run
 from convmixer.tracking.run_folder import CHANGES
 
-LENGTHS = ("epochs", "steps", "minutes")
+LENGTHS = ("epochs", "steps", "minutes")  # a run has one of them
 
 
 def command_of(run: Run, without: tuple[str, ...] = (), changes: dict[str, Any] | None = None) -> str:

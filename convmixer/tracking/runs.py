@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convmixer.console import as_argument, counted, shortened
+from convmixer.console import as_arguments, counted, shortened
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 from convmixer.tracking.facts import facts
@@ -109,8 +109,7 @@ def runs(logs: Path | None = None) -> "pd.DataFrame":
 
 def _row(r: Run) -> list[Any]:
     found = facts(r)
-    given = found.known["given"] or {}
-    text = found.known["problem"] or " ".join(as_argument(name, value) for name, value in given.items())
+    text = found.known["problem"] or as_arguments(found.known["given"])
     told = ("name", "date", "status", "data", "epochs_done", "accuracy.valid", "accuracy.test")
     return [r.uuid[:8], *(found.known[name] for name in told), text]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from convmixer.console import as_argument
+from convmixer.console import as_argument, as_arguments
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
 from convmixer.model.folding import is_standard
@@ -197,8 +197,7 @@ def _rows(trained: Trained, output: Path, format_name: str, folded: bool) -> dic
     arguments = "" if trained.given is None else f": `{_cell(_command(trained.given))}`"
     rows["recipe"] = f"`{summary['recipe']}`{arguments}"
     if isinstance(summary.get("own"), dict) and summary["own"]:
-        own = " ".join(as_argument(name, value) for name, value in summary["own"].items())
-        rows["script"] = _cell(f"{summary.get('script', 'of its own')}: {own}")
+        rows["script"] = _cell(f"{summary.get('script', 'of its own')}: {as_arguments(summary['own'])}")
     time = f"{summary['epochs']:.4g} epochs, {summary['seconds'] / 60:.1f} minutes"
     rows["training"] = f"{time} on {summary['device']}, {summary['precision']}"
     rows["weights"] = f"those of the `{summary['weights']}` checkpoint"

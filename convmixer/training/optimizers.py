@@ -9,6 +9,8 @@ from torch import nn
 from convmixer.errors import UserError
 from convmixer.training.muon import BatchedMuon
 
+MUON = "muon"  # the name of the group that Muon updates
+
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
     """Group parameters: weights that decay, and (unless `decay_norms_and_biases`) norms and biases that do not.
@@ -120,7 +122,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
             lr=muon_learning_rate,
             weight_decay=muon_weight_decay,
         )
-        muon_group = {"params": matrices, "lr": muon_learning_rate, "name": "muon"}  # whose rate is recorded, too
+        muon_group = {"params": matrices, "lr": muon_learning_rate, "name": MUON}  # whose rate is recorded, too
         super().__init__([*map(dict, self.adamw.param_groups), muon_group], {"lr": learning_rate})
 
     @torch.no_grad()
@@ -153,8 +155,8 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 def rate_keys(optimizer: torch.optim.Optimizer) -> list[str]:
     """Return the key that the learning rate of each of the optimizer's groups comes from."""
-    keys = ["optimizer.learning_rate"] * len(optimizer.param_groups)
-    return [*keys[:-1], "optimizer.muon_learning_rate"] if isinstance(optimizer, MuonAndAdamW) else keys
+    names = (group.get("name") for group in optimizer.param_groups)
+    return [f"optimizer.{'muon_' if name == MUON else ''}learning_rate" for name in names]
 
 
 def decaying_groups(optimizer: torch.optim.Optimizer) -> list[dict]:

@@ -10,7 +10,7 @@ import click
 
 from convmixer.commands.runs.choosing import FILTERS, read_filters
 from convmixer.commands.tables import Column, print_table
-from convmixer.console import as_argument, printable
+from convmixer.console import as_argument, as_arguments, printable
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 
@@ -105,17 +105,13 @@ def _epochs(one: "Facts") -> str:
 
 
 def _script(one: "Facts") -> str:
-    return " ".join(filter(None, [one.known["script"], _assignments(one.known["own"])])) or "-"
+    return " ".join(filter(None, [one.known["script"], as_arguments(one.known["own"])])) or "-"
 
 
 def _given(one: "Facts") -> str:
     """Return the given keys as they were typed; those of one's own script are in the column before."""
     own = one.known["own"] or {}
-    return one.known["problem"] or _assignments({k: v for k, v in (one.known["given"] or {}).items() if k not in own})
-
-
-def _assignments(values: dict[str, Any] | None) -> str:
-    return " ".join(as_argument(name, value) for name, value in (values or {}).items())
+    return one.known["problem"] or as_arguments({k: v for k, v in (one.known["given"] or {}).items() if k not in own})
 
 
 def _percent(accuracy: float | None) -> str:

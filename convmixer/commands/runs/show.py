@@ -7,7 +7,7 @@ import click
 
 from convmixer.commands.shared import RUN
 from convmixer.commands.tables import Column, print_table
-from convmixer.console import as_argument, counted, duration, file_size, printable
+from convmixer.console import as_argument, as_arguments, counted, duration, file_size, printable
 
 if TYPE_CHECKING:
     from convmixer.tracking.facts import Facts
@@ -52,7 +52,7 @@ def _about(one: "Facts") -> list[tuple[str, str]]:
         ("began", known["date"]),
         ("status", known["status"]),
         ("script", known["script"]),
-        ("own", " ".join(as_argument(name, value) for name, value in (known["own"] or {}).items())),
+        ("own", as_arguments(known["own"])),
         ("sweep", known["sweep"]),
         ("code", _code(run)),
         ("data", known["data"]),
