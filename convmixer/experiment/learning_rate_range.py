@@ -21,6 +21,8 @@ UPDATES = 200
 RANGE = (1e-4, 100.0)  # factors of the keys' learning rates
 SMOOTHING = 0.9  # of the moving average of the loss
 END = 3.0  # the test ends where the smoothed loss is so many times its minimum
+SETTLED = 10  # updates after which the moving average is of enough losses to be looked at
+REACH = 5  # updates to each side, over which the fall of the smoothed loss is measured
 LEAST = 20  # updates that a suggestion needs
 
 
@@ -42,8 +44,10 @@ class RangeTest:
     def steepest(self) -> float:
         """The rate at which the smoothed loss falls fastest over the logarithm of the rate, before its minimum."""
         lowest = self.smooth.index(min(self.smooth))
-        falls = [self.smooth[n - 1] - self.smooth[n + 1] for n in range(1, max(lowest, 2))]
-        return self.rates[1 + falls.index(max(falls))]
+        last = len(self.smooth) - 1
+        updates = range(SETTLED, max(lowest, SETTLED + 1))
+        falls = [self.smooth[n - REACH] - self.smooth[min(n + REACH, last)] for n in updates]
+        return self.rates[SETTLED + falls.index(max(falls))]
 
     @property
     def lowest(self) -> float:

@@ -26,6 +26,13 @@ def test_the_suggestion_is_where_the_loss_falls_fastest_before_its_lowest() -> N
     assert picture(found).axes
 
 
+def test_the_first_losses_are_too_few_to_be_looked_at() -> None:
+    rates = [10 ** (n / 10 - 5) for n in range(60)]
+    losses = [2 / (1 + math.exp((math.log10(rate) + 3) * 4)) + 10 * rate for rate in rates]
+    losses[:3] = [9.0, 6.0, 4.0]  # one odd batch, in a moving average of three
+    assert RangeTest(rates, losses, losses).steepest == pytest.approx(1e-3, rel=0.3)
+
+
 def test_the_default_is_still_one_batch(tiny_run_overrides, call) -> None:
     assert "ok: one batch of " in call("check", *tiny_run_overrides).out
 
