@@ -59,8 +59,7 @@ class _Follower:
         self.changes.restore()
 
     def should_stop(self) -> bool:
-        self.stop.signal = self.workers.all_reduce_max(self.stop.signal)
-        return self.stop.signal is not None
+        return self.stop.is_agreed(self.workers)
 
     def checkpoint_is_due(self) -> bool:
         return bool(self.workers.all_reduce_max(None))

@@ -130,8 +130,7 @@ class RecordedTraining:
         self._save_last()
 
     def should_stop(self) -> bool:
-        self.stop.signal = self.experiment.workers.all_reduce_max(self.stop.signal)
-        return self.stop.signal is not None
+        return self.stop.is_agreed(self.experiment.workers)
 
     def checkpoint_is_due(self) -> bool:
         return bool(self.experiment.workers.all_reduce_max(int(self.checkpoints.is_due())))

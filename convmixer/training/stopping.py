@@ -4,6 +4,7 @@ import signal
 from types import FrameType, TracebackType
 
 from convmixer.console import let_go_of_gone_output
+from convmixer.training.distributed.workers import Workers
 
 HANG_UP = getattr(signal, "SIGHUP", None)  # Windows has none
 READER_LEFT = getattr(signal, "SIGPIPE", None)
@@ -36,6 +37,14 @@ class StopRequest:
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def is_agreed(self, workers: Workers) -> bool:
+        """Return True in all workers if one of them has received a signal; `signal` is then the same in all."""
+        agreed = workers.all_reduce_max(self.signal)
+        if agreed is None:  # leave `signal` alone: it may have come while the workers asked each other
+            return False
+        self.signal = agreed
+        return True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if number in (HANG_UP, READER_LEFT):

@@ -102,7 +102,7 @@ def test_huge_files_keep_nobody_waiting(dashboard: Dashboard, bad: Callable[[str
     wait_until(lambda: "bad3" in dashboard.list(), seconds=30)
     began = time.monotonic()
     assert dashboard.list()["bad3"]["name"] == "tiny-small"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5  # read whole, they took 37 s
     dashboard.metrics("bad3")
     pages = dashboard.api("POST", "logs/stdout/bad3", {"page": -2})["pages"]
     assert f"{HUGE - 2**20:,} bytes before this" in pages["0"]

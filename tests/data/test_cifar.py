@@ -198,9 +198,9 @@ def test_the_published_binary_version(cifar10_files: Path, tmp_path: Path) -> No
     (tmp_path / "cifar-10-batches-bin").symlink_to(cifar10_files)
     dataset = cifar("cifar10", tmp_path, may_download=False)
     check_published(dataset, cifar10_files)
-    start = time.perf_counter()
+    start = time.process_time()
     again = cifar("cifar10", tmp_path, may_download=False)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert torch.equal(again.train.images, dataset.train.images)
 
 
@@ -259,8 +259,8 @@ def damage(server: Server, how: str) -> None:
         "has lost it": {"files": {}},
         "sends a log-in page": {"files": {f"/{NAMES['python']}": b"<html>log in to this network</html>"}},
         "sends other bytes": {"files": {f"/{NAMES['python']}": content[:-9] + b"nonsense!"}},
-        "does not answer": {"delay": 3},
-        "stalls": {"cut_after": 1000, "stall": 3},
+        "does not answer": {"delay": 60},
+        "stalls": {"cut_after": 1000, "stall": 60},
         "breaks off": {"cut_after": 1000},
         "is slow": {"rate": 2000},
     }
@@ -289,7 +289,7 @@ def test_a_server_is_left_for_the_registry_if_it(
     damage(server, how)
     start = time.monotonic()
     check(cifar("cifar10", tmp_path))
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 15
     _, _, _, line, _, _ = [record.message for record in caplog.records]
     assert "127.0.0.1" in line and "\n" not in line
     assert any(part in line for part in says.split("|"))

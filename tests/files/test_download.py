@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 from conftest import PROJECT
@@ -115,11 +116,11 @@ def test_nonsense_is_not_taken(server: Server, tmp_path: Path, answer: dict, say
 
 
 def test_a_server_that_does_not_answer_is_given_up(server: Server, tmp_path: Path, impatient: None) -> None:
-    server.delay = 3
+    server.delay = 60
     start = time.monotonic()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 (did not answer within 0\.5 seconds|.*timed out)"):
         fetch(server, tmp_path / "file")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15
 
 
 def test_a_name_lookup_that_hangs_is_given_up(
@@ -127,23 +128,26 @@ def test_a_name_lookup_that_hangs_is_given_up(
 ) -> None:
     """urllib's own time-out does not cover it."""
 
+    is_over = Event()
+
     def hang(*_: object, **__: object) -> None:
-        time.sleep(2.5)
+        is_over.wait(60)
         raise socket.gaierror("no answer")
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     start = time.monotonic()
     with pytest.raises(Unavailable, match=r"127\.0\.0\.1 did not answer within 0\.5 seconds"):
         fetch(server, tmp_path / "file")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15
+    is_over.set()
 
 
 def test_a_server_that_stalls_is_given_up(server: Server, tmp_path: Path, impatient: None) -> None:
-    server.cut_after, server.stall = PIECE, 3
+    server.cut_after, server.stall = PIECE, 60
     start = time.monotonic()
     with pytest.raises(Unavailable, match=r"stopped sending for 0\.5 seconds"):
         fetch(server, tmp_path / "file")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 15
     assert (tmp_path / "file").read_bytes() == CONTENT[:PIECE]
 
 

@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Callable
 
 import pytest
 
+from convmixer.training.distributed.workers import Workers
 from convmixer.training.stopping import StopRequest
 
 
@@ -44,3 +46,25 @@ def test_under_nohup_a_hang_up_is_ignored() -> None:
             assert stop.signal is None
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+class TwoWorkers(Workers):
+    """The first of two workers. The other one has no signal; `ask` is called while they ask each other."""
+
+    ask: Callable[[], None]
+
+    def all_reduce_max(self, number: int | None) -> int | None:
+        answer = number
+        self.ask()
+        return answer
+
+
+def test_a_signal_that_comes_while_workers_ask_each_other_is_not_lost() -> None:
+    """They agree on it after the next update: the answer to the first question was "nobody"."""
+    workers = TwoWorkers()
+    with StopRequest() as stop:
+        workers.ask = lambda: send(signal.SIGTERM)
+        assert not stop.is_agreed(workers)
+        workers.ask = lambda: None
+        assert stop.is_agreed(workers)
+        assert stop.signal == signal.SIGTERM
