@@ -19,7 +19,7 @@ from convmixer.training.trainer import Trainer
 NORMS, HISTOGRAMS = "norms", "histograms"
 LAYER_METRICS = (NORMS, HISTOGRAMS)  # choices of the key `metrics`
 IMAGES = 64  # fixed training images, evenly spaced over the split; fewer if valid_batch_size is smaller
-BINS = 30
+BINS = 64
 MOST_VALUES = 2**22  # of a tensor are looked at for a histogram, evenly spaced
 
 
