@@ -56,6 +56,7 @@ class RecordedTraining:
             self._forget_missing_best(state)
             self.trainer.total_steps = state["total_steps"]
         self.changes.restore()
+        self.was_mildly_augmented = self.trainer.is_mildly_augmented
         self.recorder.start(self.trainer.images)
         self.recorder.known(known_at_start(self.experiment))
         changed = keep_script(self.experiment, self.run)
@@ -105,6 +106,7 @@ class RecordedTraining:
         )
         self.changes.restore()
         self._forget_missing_best(state)
+        self.was_mildly_augmented = self.trainer.is_mildly_augmented
         self._save_last()
         self.recorder.rewind(self.trainer.images)
 
@@ -117,6 +119,9 @@ class RecordedTraining:
         self.changes.after_update()
         if trainer.total_steps != total:
             self.recorder.known(known_at_start(self.experiment))  # `runs` shows how long the run is to be
+        if trainer.is_mildly_augmented != self.was_mildly_augmented:
+            self.recorder.say(messages.augmentation_changed(trainer))
+            self.was_mildly_augmented = trainer.is_mildly_augmented
         self.bar.update(trainer.step, trainer.total_steps)
         line = self.estimate.after(trainer.step)
         if line:

@@ -29,6 +29,7 @@ EVERYTHING = [
     "stochastic_depth=0.2",
     "micro_batch_size=13",
     "augment.ops=[resized_crop,flip,randaugment,erasing,mixup,cutmix]",
+    "augment.off_for=0.3",
 ]
 
 
