@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from labml.internal.tracker import tracker_singleton
 
@@ -20,8 +21,26 @@ from convmixer.configs.building import build
 from convmixer.configs.overrides import split_assignments
 from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.tracking.recorder import Recorder
-from convmixer.training.layer_statistics import LAYER_METRICS, LayerStatistics
+from convmixer.training.layer_statistics import LAYER_METRICS, LayerStatistics, Measured
 from convmixer.training.trainer import Trainer
+
+
+class Timed(LayerStatistics):
+    """Statistics of layers, which know the processor time that they took."""
+
+    seconds = 0.0
+
+    def measure(self) -> Measured:
+        return self._timed(super().measure)
+
+    def _note_gradients(self, *_: Any) -> None:
+        self._timed(super()._note_gradients)
+
+    def _timed(self, what: Callable[[], Any]) -> Any:
+        started = time.process_time()
+        result = what()
+        self.seconds += time.process_time() - started
+        return result
 
 
 class Epochs:
@@ -29,13 +48,12 @@ class Epochs:
 
     def __init__(self, trainer: Trainer, recorder: Recorder) -> None:
         self.trainer, self.recorder = trainer, recorder
-        self.layers: LayerStatistics | None = None
-        self.measuring = 0.0  # processor time
+        self.layers: Timed | None = None
 
     def train(self, metrics: list[str]) -> tuple[float, float]:
         """Train an epoch. Return its seconds and its processor time."""
         self.trainer.optimizer._optimizer_step_pre_hooks.clear()  # of the turn before
-        self.layers = LayerStatistics(self.trainer, metrics, 500)
+        self.layers = Timed(self.trainer, metrics, 500)
         self.trainer.total_steps = self.trainer.step + self.trainer.steps_per_epoch
         started, cpu = time.perf_counter(), time.process_time()
         self.trainer.fit(self)
@@ -43,12 +61,10 @@ class Epochs:
 
     def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
         self.recorder.metrics(trainer.images, {name: v for name, v in values.items() if name.endswith(".valid")})
-        started = time.process_time()
         if self.layers.is_wanted:
             measured = self.layers.measure()
-            self.recorder.metrics(trainer.images, measured.norms)
-            self.recorder.histograms(trainer.images, measured.histograms)
-        self.measuring = time.process_time() - started
+            self.layers._timed(lambda: self.recorder.metrics(trainer.images, measured.norms))
+            self.layers._timed(lambda: self.recorder.histograms(trainer.images, measured.histograms))
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         self.recorder.metrics(images, values)
@@ -78,7 +94,7 @@ def main() -> None:
             for name in ("without", "with") if pair % 2 else ("with", "without"):
                 times[name].append(epochs.train(list(LAYER_METRICS) if name == "with" else []))
                 if name == "with":
-                    shares.append(epochs.measuring / times[name][-1][1])
+                    shares.append(epochs.layers.seconds / times[name][-1][1])
     for name, pairs in times.items():
         seconds, cpu = (median(values) for values in zip(*pairs, strict=True))
         print(f"{name:<8}{seconds:8.2f} s an epoch, {cpu:8.2f} s of processor time (medians of {args.pairs})")
