@@ -19,10 +19,12 @@ from convmixer.model.kernels import (
     choose_path,
     depthwise,
     memory,
+    plane_layer,
     pointwise,
     triton_pointwise,
 )
 from convmixer.model.kernels import triton_depthwise as kernels
+from convmixer.model.kernels.layer import layer_weights
 from convmixer.model.layers import ConvMixerLayer
 from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 from convmixer.model.variants import conv_mixer
@@ -87,6 +89,40 @@ def product(shapes: list[tuple[int, ...]]) -> None:
             gradient, x = (torch.randn(batch, n, plane).to(dtype) for n in (out_channels, channels))
             exact = torch.einsum("bop,bip->oi", gradient.double(), x.double())
             assert_near(f"{dtype}", triton_pointwise.sum_of_products(gradient, x), exact, 1e-5)
+
+
+def layer(shapes: list[tuple[int, ...]]) -> None:
+    """A whole layer's output, statistics and gradients are those of its own modules in float64."""
+    for dtype, tolerance in TOLERANCES.items():
+        for batch, channels, height, width, kernel in shapes:
+            torch.manual_seed(0)
+            exact_layer = ConvMixerLayer(channels, kernel)
+            for norm in (exact_layer.norm1, exact_layer.norm2):
+                torch.nn.init.normal_(norm.weight, 1.0, 0.5), torch.nn.init.normal_(norm.bias)
+            x, slope = (torch.randn(batch, channels, height, width).to(dtype) for _ in range(2))
+            weights, epsilons = layer_weights(exact_layer), [1e-5, 1e-3]
+            exact_layer.norm2.eps = 1e-3
+            out, *kept = plane_layer._plane_layer_on_gpu(x, *weights, epsilons)
+            gradients = plane_layer._plane_layer_backward_on_gpu(slope, x, weights, kept[:4], kept[4:], epsilons)
+            exact_layer.double()
+            parts = [x.double().requires_grad_(), *layer_weights(exact_layer)]
+            exact = exact_layer(parts[0])
+            name = f"{dtype}, {batch, channels, height, width, kernel}"
+            assert out.dtype is dtype, name
+            assert_near(f"output, {name}", out, exact.detach(), 3 * tolerance)
+            found = [gradients[0], *gradients[1:]]
+            exact_gradients = torch.autograd.grad(exact, parts, slope.double())
+            size = exact_gradients[1].norm()  # biases' are sums that may cancel to nearly nothing
+            for place, (a, b) in enumerate(zip(found, exact_gradients, strict=True)):
+                assert a.shape == b.shape and (place == 0 or a.dtype is torch.float32), name
+                error = (a.double() - b).norm() / (b.norm() if place == 0 else b.norm().clamp(min=size))
+                print(name, place, f"{error.item():.1e}")
+                assert error <= 4 * tolerance, f"gradient {place}, {name}: {error}"
+            for i, norm in enumerate((exact_layer.norm1, exact_layer.norm2)):
+                n = x.numel() / channels
+                assert_near(f"mean {i}, {name}", kept[2 * i], norm.running_mean / 0.1, 3 * tolerance)
+                variance = (norm.running_var - 0.9) / 0.1 * (n - 1) / n
+                assert_near(f"variance {i}, {name}", kept[2 * i + 1], variance, 3 * tolerance)
 
 
 class OnACpu:
@@ -178,5 +214,5 @@ if __name__ == "__main__":
     as_newer_interpreters()
     for argument in sys.argv[1:]:
         check, _, shapes = argument.partition("=")
-        with OnACpu() if check in ("registered", "compiled", "network_in_planes") else nullcontext():
+        with OnACpu() if check in ("layer", "registered", "compiled", "network_in_planes") else nullcontext():
             globals()[check](*([ast.literal_eval(shapes)] if shapes else []))
