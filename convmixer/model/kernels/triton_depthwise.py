@@ -134,7 +134,8 @@ def columns_of(width: int) -> int:
 
 
 def convolution_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:
-    return Tile(128 if dtype.itemsize == 2 else 32, kernel, 8 if columns_of(width) == 64 else 4)
+    is_wide = columns_of(width) == 64
+    return Tile(128 if dtype.itemsize == 2 else 16 if is_wide else 32, kernel, 8 if is_wide else 4)
 
 
 def gradient_tile(width: int, kernel: int, dtype: torch.dtype) -> Tile:

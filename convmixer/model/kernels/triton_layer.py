@@ -43,7 +43,7 @@ def product_tile(channels: int, dtype: torch.dtype) -> Tile:
     most = min(256, max(16, triton.next_power_of_2(channels)))
     if dtype.itemsize == 4:
         return Tile(min(64, most), 64, 16, 4, 2)
-    return Tile(most, 128, 32, 8, 3)
+    return Tile(most, 64, 32, 8, 3)
 
 
 @triton.jit
