@@ -71,12 +71,30 @@ def set_learning_rate(group: dict, learning_rate: float) -> None:
 def learning_rates_on(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make the learning rates of all groups tensors on a device, so that a whole step can be a CUDA graph."""
     for group in optimizer.param_groups:
-        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if not isinstance(group["lr"], torch.Tensor):
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+
+
+def state_with_plain_rates(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimizer's `state_dict()`, in which learning rates are numbers, wherever they are kept."""
+    state = optimizer.state_dict()
+    for part in (state, *state.values()):
+        for group in part.get("param_groups", []) if isinstance(part, dict) else []:
+            group["lr"] = float(group["lr"])
+    return state
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return the tensors of an optimizer's state, such as averages of gradients."""
+    parts = [optimizer.adamw, optimizer.muon] if isinstance(optimizer, MuonAndAdamW) else [optimizer]
+    values = [value for part in parts for state in part.state.values() for value in state.values()]
+    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:
-    """Build SGD with Nesterov momentum (plain SGD if `momentum` is 0)."""
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+    """Build SGD with Nesterov momentum (plain SGD if `momentum` is 0), fused on CUDA, where a graph may hold it."""
+    fused = all(p.is_cuda for group in groups for p in group["params"])
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused or None)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
