@@ -17,6 +17,7 @@ triton = pytest.importorskip("triton")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
+from benchmarks.gpu.ceilings import FUSED, PASSES  # noqa: E402
 from convmixer.model.kernels import memory, plane_layer, triton_depthwise, triton_layer, triton_pointwise  # noqa: E402
 
 KERNELS = [(triton_depthwise, "_convolve"), (triton_depthwise, "_filter_gradient")]
@@ -140,6 +141,18 @@ def _own_cache(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was compiled before is compiled again."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", os.environ.get("TRITON_DEFAULT_FP_FUSION", "1"))
+
+
+def test_a_layer_s_step_moves_as_many_tensors_as_the_model_of_its_time_counts() -> None:
+    """Each tensor of the layer's size that a kernel is given is read once, or written once."""
+    found = layer_launches(16, 5, torch.bfloat16, channels=8, batch=4)
+    size = 4 * 8 * 16 * 16
+    moved = {}
+    for number, launch in enumerate(found):
+        tensors = [value for value in launch.arguments if isinstance(value, torch.Tensor) and value.numel() == size]
+        moved[number, launch.kernel.__name__] = len(tensors)
+    assert [n for n in moved.values() if n] == list(PASSES.values())
+    assert sum(moved.values()) == FUSED == 24
 
 
 def test_a_layer_of_the_fast_network_on_an_h100() -> None:
