@@ -9,6 +9,7 @@ from torch import nn
 from convmixer.errors import UserError
 from convmixer.training.muon import BatchedMuon
 
+OF_DEVICE = ("fused", "foreach", "capturable")  # settings of an optimizer that depend on where it runs
 MUON = "muon"  # the name of the group that Muon updates
 
 
@@ -82,6 +83,14 @@ def state_with_plain_rates(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         for group in part.get("param_groups", []) if isinstance(part, dict) else []:
             group["lr"] = float(group["lr"])
     return state
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Restore an optimizer's state; how its operations are computed stays as it was made for its device."""
+    own = [{name: group[name] for name in OF_DEVICE if name in group} for group in decaying_groups(optimizer)]
+    optimizer.load_state_dict(state)
+    for group, switches in zip(decaying_groups(optimizer), own, strict=True):
+        group.update(switches)
 
 
 def state_tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

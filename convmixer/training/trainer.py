@@ -21,7 +21,7 @@ from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
 from convmixer.training.observer import Observer
-from convmixer.training.optimizers import decaying_groups, set_learning_rate, state_with_plain_rates
+from convmixer.training.optimizers import decaying_groups, load_state, set_learning_rate, state_with_plain_rates
 from convmixer.training.restorable import check_restorable
 from convmixer.training.running_metrics import RunningMetrics
 from convmixer.training.schedules import Schedule
@@ -345,7 +345,7 @@ class Trainer:
         self.evaluated_model.load_state_dict(state["model"])
         if self.average:
             self.model.load_state_dict(state["model_in_training"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.optimizer, state["optimizer"])
         if self.graphed:
             self.graphed.forget()
         self.scaler.load_state_dict(state["scaler"])
