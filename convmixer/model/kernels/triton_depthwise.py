@@ -23,7 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from convmixer.model.kernels.triton_gelu import before_norm, gelu
+from convmixer.model.kernels.triton_gelu import before_norm, gelu, sum_of_all
 
 PROGRAMS = 1024  # that share the work on the filters' gradient; their number decides how sums are rounded
 
@@ -72,10 +72,10 @@ def _convolve(
     tl.store(out + places, rounded, mask=within)
     if moments is not None:
         values = tl.where(within, gelu(rounded.to(tl.float32)), 0.0)
-        mean = tl.sum(tl.sum(values, 1), 0) / (tl.minimum(rows - first, ROWS) * WIDTH)
+        mean = sum_of_all(values, ROWS * COLUMNS) / (tl.minimum(rows - first, ROWS) * WIDTH)
         far = tl.where(within, values - mean, 0.0)
         tl.store(moments + tl.program_id(0) * 2, mean)
-        tl.store(moments + tl.program_id(0) * 2 + 1, tl.sum(tl.sum(far * far, 1), 0))
+        tl.store(moments + tl.program_id(0) * 2 + 1, sum_of_all(far * far, ROWS * COLUMNS))
 
 
 @triton.jit
@@ -124,7 +124,7 @@ def _filter_gradient(
         on_it = tl.reshape(tl.where(diagonal, total, 0.0), [KYS, COLUMNS, COLUMNS])
         sums = tl.sum(tl.sum(on_it, 2), 1)
         tl.store(base + ky_of * KERNEL + kx, sums, mask=ky_of < KERNEL)
-    slope = tl.sum(tl.reshape(tl.where(is_ones[:, None], total, 0.0), [KYS * COLUMNS * COLUMNS]), 0)
+    slope = sum_of_all(tl.where(is_ones[:, None], total, 0.0), KYS * COLUMNS * COLUMNS)
     tl.store(base + KERNEL * KERNEL, slope, mask=is_last)
 
 

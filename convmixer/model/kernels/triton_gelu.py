@@ -1,4 +1,4 @@
-"""GELU and its slope in Triton, and the gradient through it and the BatchNorm after it. In float32."""
+"""GELU in Triton, the gradient through it and the BatchNorm after it, and a sum over a matrix. In float32."""
 
 import triton
 import triton.language as tl
@@ -19,3 +19,9 @@ def before_norm(slope, a, scale, of_gelu, constant):
     share = 0.5 + 0.5 * tl.math.erf(a * 0.7071067811865476)
     density = tl.exp(-0.5 * a * a) * 0.3989422804014327
     return (scale * slope + of_gelu * (a * share) + constant) * (share + a * density)
+
+
+@triton.jit
+def sum_of_all(matrix, SIZE: tl.constexpr):
+    """The sum of SIZE numbers. Triton 3.6.0 can't sum a product's rows, and then these sums, for a B200."""
+    return tl.sum(tl.reshape(matrix, [SIZE]), 0)
