@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from benchmarks.recipes import add_rows, commit
+from benchmarks import tables
 from convmixer.configs import Configs
 from convmixer.configs.overrides import split_assignments
 from convmixer.data.datasets import Dataset, Split
@@ -134,7 +134,7 @@ def measure(conf: Configs, command: str) -> dict[str, Any]:
         "precision": str(peer.precision).removeprefix("torch."),
         "python": versions()["python"],
         "torch": versions()["torch"],
-        "commit": commit(),
+        "commit": tables.commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "command": command,
     }
@@ -157,7 +157,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(f"valid {row['valid']}, test {row['test']} of {row['data']}, {row['minutes']} minutes")
     if args.csv:
-        add_rows(args.csv, [row])
+        tables.put(args.csv, [row], key=("command", "date"))
 
 
 if __name__ == "__main__":
