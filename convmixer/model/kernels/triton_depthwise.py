@@ -55,7 +55,10 @@ def _convolve(
     within = (row < rows)[:, None] & (column < WIDTH)[None, :]
     kx = column[:, None] - column[None, :] + BEFORE
     in_filter = (kx >= 0) & (kx < KERNEL)
-    total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    if residual is None:
+        total = tl.zeros([ROWS, COLUMNS], tl.float32)
+    else:
+        total = tl.load(residual + places, mask=within, other=0.0).to(tl.float32)
     for ky in tl.static_range(KERNEL):
         there = (y + (ky - BEFORE) >= 0) & (y + (ky - BEFORE) < HEIGHT)
         pixels = tl.load(x + places + (ky - BEFORE) * WIDTH, mask=within & there[:, None], other=0.0)
@@ -66,8 +69,6 @@ def _convolve(
         total = tl.dot(pixels, matrix.to(pixels.dtype), total, input_precision="tf32x3")
     if bias is not None:
         total += tl.load(bias + c).to(tl.float32)
-    if residual is not None:
-        total += tl.load(residual + places, mask=within, other=0.0).to(tl.float32)
     rounded = total.to(out.dtype.element_ty)
     tl.store(out + places, rounded, mask=within)
     if moments is not None:
