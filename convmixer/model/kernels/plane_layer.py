@@ -55,15 +55,15 @@ def _plane_layer_on_gpu(
     epsilons: list[float],
 ) -> Outputs:
     """The output; mean and variance of both BatchNorms; and what the backward pass needs beside x: a1, z, a2."""
-    from convmixer.model.kernels import triton_depthwise, triton_layer
+    from convmixer.model.kernels import triton_depthwise, triton_layer, triton_norm
 
     x = in_order(x)
     a1, parts, rows = triton_depthwise.forward_with_moments(x, space_weight, space_bias)
-    moments = triton_layer.Moments(parts, rows, x.shape[3])
-    norm1 = triton_layer.norm_of(moments, x, gamma1, beta1, epsilons[0])
+    moments = triton_norm.Moments(parts, rows, x.shape[3])
+    norm1 = triton_norm.norm_of(moments, x, gamma1, beta1, epsilons[0])
     z, a2, moments = triton_layer.mix(x, a1, norm1, _matrix(channels_weight, x), channels_bias)
-    norm2 = triton_layer.norm_of(moments, x, gamma2, beta2, epsilons[1])
-    out = triton_layer.normalise(a2, norm2)
+    norm2 = triton_norm.norm_of(moments, x, gamma2, beta2, epsilons[1])
+    out = triton_norm.normalise(a2, norm2)
     return out, norm1.mean, norm1.variance, norm2.mean, norm2.variance, a1, z, a2
 
 
@@ -76,17 +76,17 @@ def _plane_layer_backward_on_gpu(
     epsilons: list[float],
 ) -> list[Tensor]:
     """The gradients of x and of the eight weights."""
-    from convmixer.model.kernels import triton_depthwise, triton_layer
+    from convmixer.model.kernels import triton_depthwise, triton_layer, triton_norm
 
     gradient, x = in_order(gradient), in_order(x)
     space_weight, _, gamma1, _, channels_weight, _, gamma2, _ = weights
     mean1, variance1, mean2, variance2 = statistics
     a1, z, a2 = saved
-    sums = triton_layer.slope_sums(gradient, a2, mean2)
-    norm2 = triton_layer.slopes_of(sums, x, mean2, variance2, gamma2, epsilons[1])
+    sums = triton_norm.slope_sums(gradient, a2, mean2)
+    norm2 = triton_norm.slopes_of(sums, x, mean2, variance2, gamma2, epsilons[1])
     matrix = _matrix(channels_weight, x)
     da2, dz, sums, dchannels_bias = triton_layer.mix_gradient(gradient, a2, norm2, matrix, a1, mean1)
-    norm1 = triton_layer.slopes_of(sums, x, mean1, variance1, gamma1, epsilons[0])
+    norm1 = triton_norm.slopes_of(sums, x, mean1, variance1, gamma1, epsilons[0])
     dchannels = sum_of_products(da2.flatten(2), z.flatten(2))
     da1, dspace, dspace_bias = triton_depthwise.gradients_before_norm(dz, a1, norm1.before, x, space_weight)
     dx = triton_depthwise.input_gradient(da1, space_weight, dz)

@@ -14,7 +14,7 @@ def before_norm(slope, a, scale, of_gelu, constant):
     """The gradient of what GELU takes, from that of what BatchNorm gives.
 
     BatchNorm's own is linear: `scale * slope + of_gelu * gelu(a) + constant`, three numbers of a channel, which
-    `triton_layer._finish_slopes` finds.
+    `triton_norm._finish_slopes` finds.
     """
     share = 0.5 + 0.5 * tl.math.erf(a * 0.7071067811865476)
     density = tl.exp(-0.5 * a * a) * 0.3989422804014327

@@ -18,12 +18,12 @@ from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
 from benchmarks.gpu.ceilings import FUSED, PASSES  # noqa: E402
-from convmixer.model.kernels import memory, plane_layer, triton_depthwise, triton_layer, triton_pointwise  # noqa: E402
+from convmixer.model.kernels import memory, plane_layer, triton_depthwise, triton_layer, triton_norm, triton_pointwise  # noqa: E402
 
 KERNELS = [(triton_depthwise, "_convolve"), (triton_depthwise, "_filter_gradient")]
 KERNELS += [(triton_pointwise, "_sum_of_products")]
 WITHOUT_PRODUCTS = ("_sum_slopes", "_normalise", "_finish_moments", "_finish_slopes")
-KERNELS += [(triton_layer, name) for name in ("_mix", "_mix_gradient", *WITHOUT_PRODUCTS)]
+KERNELS += [(triton_layer, "_mix"), (triton_layer, "_mix_gradient"), *((triton_norm, n) for n in WITHOUT_PRODUCTS)]
 POINTERS = {torch.bfloat16: "*bf16", torch.float16: "*fp16", torch.float32: "*fp32"}
 GENERATIONS = {80: "A100", 90: "H100", 100: "B200"}
 MATRIX_INSTRUCTIONS = {80: "mma.sync", 90: "wgmma", 100: "tcgen05.mma"}
