@@ -126,13 +126,13 @@ TABLES = (
         TRAINING,
     ),
     Table(
-        "base-3-epochs.csv",
-        [f"python -m benchmarks.peers data.dataset=cifar10 recipe=base epochs=3 seed={seed}" for seed in range(3)],
-        90,
-        (*TRAINING, "benchmarks/peers.py"),
+        "ladder.csv",
+        ["python -m benchmarks.ladder data.dataset=cifar10 epochs=3 train_batch_size=128"],
+        900,
+        (*TRAINING, "benchmarks/peers.py", "benchmarks/ladder.py"),
     ),
 )
-MAKE_THEIR_OWN_ROWS = ("benchmarks.recipes", "benchmarks.ablations")
+MAKE_THEIR_OWN_ROWS = ("benchmarks.recipes", "benchmarks.ablations", "benchmarks.ladder")
 
 
 def old_rows(table: Table) -> dict[str, int]:

@@ -53,7 +53,7 @@ def with_views(finished: Run, views: str) -> float:
     """Return the accuracy on the test split with test-time views."""
     command = [*EXPERIMENT, "evaluate", finished.uuid, "--tta", views, "--json", "-"]
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(ended.stdout)["tta"]["accuracy"]
+    return json.loads(ended.stdout)[f"top_1_with_{views}"]["accuracy"]
 
 
 def row(finished: Run) -> Row:
@@ -88,6 +88,11 @@ def row(finished: Run) -> Row:
     }
 
 
+def evaluated_row(finished: Run) -> Row:
+    """Return a run's result, with test-time views too."""
+    return {**row(finished), "test_shifts": f"{with_views(finished, 'shifts'):.4f}"}
+
+
 def command_of(overrides: Iterable[str]) -> str:
     """Return the command of a run, as it stands in the table: without paths, in the order of the keys' names."""
     return tables.shown(["python", "experiment.py", *sorted(overrides)])
@@ -100,8 +105,7 @@ def train_seeds(table: Path, overrides: list[str], seeds: int) -> list[Row]:
     for seed, command in enumerate(commands):
         if command not in there:
             finished = train([*overrides, f"seed={seed}"])
-            views = f"{with_views(finished, 'shifts'):.4f}"
-            tables.put(table, [{**row(finished), "command": command, "test_shifts": views}], key=("command",))
+            tables.put(table, [{**evaluated_row(finished), "command": command}], key=("command",))
     return [row for row in tables.read(table) if row["command"] in commands]
 
 
@@ -123,7 +127,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         if args.action == "add":
-            tables.put(args.csv, [row(run(name)) for name in args.words], key=("command", "date"))
+            tables.put(args.csv, [evaluated_row(run(name)) for name in args.words], key=("command", "date"))
             return
         split_assignments(args.words)
         rows = train_seeds(args.csv, args.words, args.seeds)

@@ -1,5 +1,6 @@
 """Tables of results: what a row says of its origin, and which rows are old."""
 
+import importlib
 import subprocess
 from pathlib import Path
 
@@ -120,11 +121,25 @@ def test_what_fails_is_named_and_what_does_not_fit_is_left_out(measured: Table, 
     assert "speed.csv: left out, takes 1 minutes: python -m measure" in capfd.readouterr().out
 
 
-def test_each_command_of_everything_can_be_run() -> None:
-    """Its module is there and takes its words."""
-    for module in {command.split()[2] for table in everything.TABLES for command in table.commands}:
-        path = tables.PROJECT.joinpath(*module.split("."))
-        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
+BENCHMARKS = sorted(
+    ".".join(path.relative_to(tables.PROJECT).with_suffix("").parts)
+    for path in (tables.PROJECT / "benchmarks").rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+@pytest.mark.parametrize("module", BENCHMARKS)
+def test_each_benchmark_can_be_imported(module: str) -> None:
+    """They are not run here; what they take from the package must be there."""
+    importlib.import_module(module)
+
+
+def test_each_command_of_everything_is_a_benchmark_that_takes_a_table() -> None:
+    for words in (command.split() for table in everything.TABLES for command in table.commands):
+        assert words[:2] == ["python", "-m"]
+        source = tables.PROJECT.joinpath(*words[2].split("."))
+        source = source / "__main__.py" if source.is_dir() else source.with_suffix(".py")
+        assert '"--csv"' in source.read_text(), words[2]
 
 
 def test_git_that_says_nothing_is_an_error() -> None:
