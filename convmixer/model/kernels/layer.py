@@ -74,7 +74,7 @@ def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
 
 
 def layer_weights(layer: ConvMixerLayer) -> list[Tensor]:
-    """Of both convolutions, each with the BatchNorm after it: weight, bias, gamma, beta."""
+    """Return the parameters of both convolutions, each with its BatchNorm: weight, bias, gamma, beta."""
     weights = []
     for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
         weights += [convolution.weight, convolution.bias, norm.weight, norm.bias]

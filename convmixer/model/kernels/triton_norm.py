@@ -23,7 +23,7 @@ PARTS, CHANNELS = 128, 16  # that a program adds up at a time
 def _sum_slopes(
     gradient, a, mean, sums, places, channels, PLANE: tl.constexpr, NUMBERS: tl.constexpr, STEPS: tl.constexpr
 ):  # fmt: skip
-    """Of some places of one channel, of all images: the sum of the gradient, and of it times GELU(a) - mean."""
+    """Sum, over some places of one channel, of all images, the gradient, and it times GELU(a) - mean."""
     c, first = tl.program_id(0) % channels, tl.program_id(0) // channels * (NUMBERS * STEPS)
     middle = tl.load(mean + c)
     plain, moved = tl.zeros([NUMBERS], tl.float32), tl.zeros([NUMBERS], tl.float32)
