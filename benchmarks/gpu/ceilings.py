@@ -1,15 +1,26 @@
 """The least time that a training step can take: by the bytes it must move and the arithmetic it must do.
 
 Of the layers alone; patch embedding, head and optimizer take a few percent more. T is an activation, a tensor
-[batch, channels, height, width]. A layer's step whose element-wise work is all joined with its convolutions and
-products moves 23 T: convolution 2, product 4, normalising 2; backward the product 5, its weights' gradient 2, the
-convolution's weights' gradient 4, its input's 4. It is 32 T where element-wise work is joined only with itself, as
-torch.compile does around the operations of this project: forward 11, backward 21.
+[batch, channels, height, width]. A layer's step as `plane_layer` computes it moves `FUSED` T, pass by pass as in
+`PASSES`. It would be one less if the sums of a layer's second BatchNorm were found where the layer after it makes their
+gradient. It is 32 T where element-wise work is joined only with itself, as torch.compile does around single operations:
+forward 11, backward 21.
 """
 
 from typing import NamedTuple
 
-JOINED, SEPARATE = 23, 32  # activations that a layer's step moves
+PASSES = {  # of a layer's step, and the activations that each reads and writes
+    "convolution, GELU's moments": 2,  # x -> a1
+    "BatchNorm, residual, product, GELU's moments": 4,  # x, a1 -> z, a2
+    "BatchNorm": 2,  # a2 -> out
+    "sums of its gradient": 2,  # slope, a2
+    "its gradient, the product's input's, sums of the first BatchNorm's": 5,  # slope, a2, a1 -> da2, dz
+    "the product's weights'": 2,  # da2, z
+    "the first BatchNorm's, the convolution's weights'": 4,  # dz, a1, x -> da1
+    "the convolution's input's, residual": 3,  # da1, dz -> dx
+}
+FUSED = sum(PASSES.values())
+JOINED, SEPARATE = FUSED - 1, 32  # the least that is known, and what separate operations move
 
 
 class Network(NamedTuple):

@@ -11,11 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
 from benchmarks.gpu.ceilings import Network
 from benchmarks.gpu.stages import Table
 from benchmarks.gpu.steps import WAYS, make_step
-from convmixer.model.kernels import choose_path, depthwise, depthwise_conv2d, pointwise
+from benchmarks.gpu.training import Silent
+from convmixer.configs import Configs
+from convmixer.configs.building import build
+from convmixer.model.kernels import choose_path, depthwise, depthwise_conv2d, plane_layer, pointwise
+from convmixer.model.kernels.layer import layer_weights
 from convmixer.model.layers import ConvMixerLayer
 from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 
@@ -65,6 +70,13 @@ def same_bits(device: torch.device, shape: Shape) -> Errors:
     weight = torch.randn(channels, 1, kernel, kernel, device=device)
     one, two = (depthwise._depthwise_conv2d_backward(slope, x, weight, True, True) for _ in range(2))
     yield str(shape), max(distance(b, a) for a, b in zip(one, two, strict=True)), 0.0
+    if device.type == "cuda":
+        weights, epsilons = layer_weights(ConvMixerLayer(channels, kernel).to(device)), [1e-5, 1e-5]
+        found = []
+        for _ in range(2):
+            out, *kept = plane_layer._plane_layer(x, *weights, epsilons)
+            found.append([out, *plane_layer._plane_layer_backward(slope, x, weights, kept[:4], kept[4:], epsilons)])
+        yield f"layer, {shape}", float(sum(not torch.equal(a, b) for a, b in zip(*found, strict=True))), 0.0
 
 
 def point_wise(device: torch.device, dtype: torch.dtype) -> Errors:
@@ -81,14 +93,16 @@ def point_wise(device: torch.device, dtype: torch.dtype) -> Errors:
         yield f"{name}, {dtype}", distance(a, b), tolerance
 
 
-def layer(device: torch.device, channels: int, mode: str | None, precision: torch.dtype) -> Errors:
+def layer(
+    device: torch.device, channels: int, mode: str | None, precision: torch.dtype, side: int = 16, kernel: int = 5
+) -> Errors:
     """A layer's output and gradients, eager or compiled."""
     torch._dynamo.reset()
     torch.manual_seed(0)
-    exact_layer = ConvMixerLayer(channels, 5).to(device)
+    exact_layer = ConvMixerLayer(channels, kernel).to(device)
     native = copy.deepcopy(exact_layer)
     choose_path(native, "native", device, precision)
-    x, slope = (torch.randn(32, channels, 16, 16, device=device) for _ in range(2))
+    x, slope = (torch.randn(32, channels, side, side, device=device) for _ in range(2))
     run = torch.compile(native, mode=mode, dynamic=False) if mode else native
     for _ in range(3 if mode else 1):  # CUDA graphs are recorded in the second
         parts = [x.detach().requires_grad_(), *native.parameters()]
@@ -101,23 +115,36 @@ def layer(device: torch.device, channels: int, mode: str | None, precision: torc
     exact = [out, *torch.autograd.grad(out, parts, slope.double())]
     tolerance = 1e-3 if precision is torch.float32 else 3e-2
     for place in (0, 1, 2, 6):  # output, input and the weights of both convolutions; the others are sums that cancel
-        yield f"{mode or 'eager'}, {precision}, {place}", distance(found[place], exact[place]), tolerance
+        yield (
+            f"{mode or 'eager'}, {precision}, {side}, k{kernel}, {place}",
+            distance(found[place], exact[place]),
+            tolerance,
+        )
 
 
 def strides(device: torch.device) -> Errors:
     """What torch.compile is promised is what it gets: the strides of all that the operations give."""
     x = torch.randn(2, 16, 16, 16, device=device).to(memory_format=torch.channels_last)
     weight, matrix = torch.randn(16, 1, 5, 5, device=device), torch.randn(16, 16, 1, 1, device=device)
+    one = ConvMixerLayer(16, 5).to(device)
     calls = {
         "depth-wise": (depthwise._depthwise_conv2d, (x, weight, None)),
         "depth-wise, backward": (depthwise._depthwise_conv2d_backward, (x, x, weight, True, True)),
         "point-wise": (pointwise._mix_channels, (x, matrix)),
         "point-wise, backward": (pointwise._mix_channels_backward, (x, x, matrix, True, True)),
     }
+    if device.type == "cuda":
+        weights, epsilons = layer_weights(one), [1e-5, 1e-5]
+        out, *kept = plane_layer._plane_layer(x, *weights, epsilons)
+        calls["layer"] = (plane_layer._plane_layer, (x, *weights, epsilons))
+        calls["layer, backward"] = (
+            plane_layer._plane_layer_backward,
+            (out.detach(), x, weights, kept[:4], kept[4:], epsilons),
+        )
     for name, (operation, arguments) in calls.items():
         real = operation(*arguments)
         with FakeTensorMode() as mode:
-            fakes = [mode.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]
+            fakes = tree_map_only(Tensor, mode.from_tensor, arguments)
             promised = operation(*fakes)
         pairs = zip(*((r,) if isinstance(r, Tensor) else r for r in (real, promised)), strict=True)
         yield name, float(sum(a.stride() != b.stride() for a, b in pairs)), 0.0
@@ -131,6 +158,20 @@ def updates(device: torch.device, network: Network, batch: int, way: str, agains
         made = 3 if WAYS[name].graph else 0  # to record it
         losses.append([step().item() for _ in range(20 - made)][-1])
     yield f"{way} against {against}, {network.name}", abs(losses[1] - losses[0]) / losses[0], 0.05
+
+
+def graphed_training(device: torch.device) -> Errors:
+    """Weights after 20 updates with `cuda_graph=true` are near those without; on a CPU, both are without."""
+    weights = []
+    for is_graphed in (False, device.type == "cuda"):
+        configs = Configs()
+        sizes = {"d_model": 16, "n_layers": 2, "patch_size": 4, "steps": 20, "compile": False}
+        data = {"recipe": "fast", "data.dataset": "shapes", "device": str(device)}
+        configs.override(sizes | data | {"cuda_graph": is_graphed})
+        trainer = build(configs).trainer
+        trainer.fit(Silent())
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()]))
+    yield "weights after 20 updates", distance(weights[1], weights[0]), 0.05
 
 
 def checks_for(
@@ -148,6 +189,9 @@ def checks_for(
     checks += [("bits", partial(same_bits, device, shapes[0])), ("strides", partial(strides, device))]
     for mode in (None, "default", "reduce-overhead") if on_gpu else (None,):
         checks.append(("layer", partial(layer, device, 64, mode, precision)))
+    if on_gpu:
+        checks += [("layer", partial(layer, device, 256, None, dtype, 32, 9)) for dtype in TOLERANCES]
+    checks.append(("graphed training", partial(graphed_training, device)))
     pairs = [("native, eager", "eager")]
     if on_gpu:
         pairs += [("native, compile", "compile"), ("native, compile, graph", "native, compile")]

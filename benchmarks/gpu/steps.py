@@ -17,6 +17,7 @@ from convmixer.model.kernels import choose_path
 from convmixer.model.variants import conv_mixer
 from convmixer.training.compiling import compiled
 from convmixer.training.optimizers import MuonAndAdamW, hidden_matrices, learning_rates_on, parameter_groups
+from convmixer.training.step_graph import WARM_UP_UPDATES, CudaRecorder
 
 
 class Way(NamedTuple):
@@ -87,26 +88,20 @@ def make_step(network: Network, batch: int, way: Way, device: torch.device) -> C
         optimizer.step()
         return loss.detach()
 
-    return as_graph(step) if way.graph else step
+    return as_graph(step, device) if way.graph else step
 
 
-def as_graph(step: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """Record a step as one CUDA graph, after updates that compile and allocate."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(3):
-            step()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        loss = step()
+def as_graph(step: Callable[[], Tensor], device: torch.device) -> Callable[[], Tensor]:
+    """Record a step as one CUDA graph, as training does, after updates that compile and allocate."""
+    recorder = CudaRecorder(device)
+    recorder.warm_up(lambda: [step() for _ in range(WARM_UP_UPDATES)])
+    replay, (loss,) = recorder.record(lambda: (step(),))
 
-    def replay() -> Tensor:
-        graph.replay()
+    def replayed() -> Tensor:
+        replay()
         return loss
 
-    return replay
+    return replayed
 
 
 def measure(folder: Path, device: torch.device, plan: list[tuple[Network, int, list[str]]], seconds: float) -> None:

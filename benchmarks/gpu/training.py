@@ -1,6 +1,6 @@
 """Whole trainings on a GPU: accuracy by epoch, and seeds one after another in one process."""
 
-import time
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,8 @@ class Training:
     settings: str
 
 
-class Follower:
-    """Writes a row for each epoch, and keeps nothing else of a training."""
-
-    def __init__(self, table: Table, run: str, seed: int) -> None:
-        self.table, self.run, self.seed = table, run, seed
-        self.started = time.perf_counter()
+class Silent:
+    """Follows a training, and keeps nothing of it."""
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
         pass
@@ -57,9 +53,7 @@ class Follower:
         pass
 
     def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
-        accuracies = [values.get(f"accuracy.{split}", float("nan")) for split in ("train", "valid")]
-        row = Epoch(self.run, self.seed, trainer.epoch, trainer.seconds, values["loss.train"], *accuracies)
-        self.table.add(row)
+        pass
 
     def should_stop(self) -> bool:
         return False
@@ -69,6 +63,18 @@ class Follower:
 
     def checkpoint(self, trainer: Trainer) -> None:
         pass
+
+
+class Follower(Silent):
+    """Writes a row for each epoch, and keeps nothing else of a training."""
+
+    def __init__(self, table: Table, run: str, seed: int) -> None:
+        self.table, self.run, self.seed = table, run, seed
+
+    def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        accuracies = [values.get(f"accuracy.{split}", float("nan")) for split in ("train", "valid")]
+        row = Epoch(self.run, self.seed, trainer.epoch, trainer.seconds, values["loss.train"], *accuracies)
+        self.table.add(row)
 
 
 def train(folder: Path, run: str, seed: int, given: dict[str, Any]) -> float:
@@ -88,9 +94,32 @@ def train(folder: Path, run: str, seed: int, given: dict[str, Any]) -> float:
     return accuracy
 
 
-def train_seeds(folder: Path, run: str, seeds: Iterable[int], given: dict[str, Any]) -> None:
-    """Train with one seed after another, compiled once; say mean and deviation after each."""
+def graph_is_better(folder: Path, without: str, with_graph: str) -> bool:
+    """Return True if the run with a CUDA graph ended, was quicker than the one without, and learned as much."""
+    path = folder / "trainings.csv"
+    if not path.exists():
+        return False
+    with open(path, newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    if without not in rows or with_graph not in rows:
+        return with_graph in rows
+    gains = [
+        float(rows[with_graph][name]) - float(rows[without][name]) for name in ("images_per_second", "accuracy_test")
+    ]
+    return gains[0] > 0 and gains[1] > -0.02
+
+
+def train_seeds(
+    folder: Path, run: str, seeds: Iterable[int], given: dict[str, Any], runs: tuple[str, str] | None = None
+) -> None:
+    """Train with one seed after another, compiled once; say mean and deviation after each.
+
+    Args:
+        runs: without a CUDA graph, and with one: with it, if that was better.
+    """
     accuracies: list[float] = []
+    if runs and graph_is_better(folder, *runs):
+        given = given | {"cuda_graph": True}
     for seed in seeds:
         accuracies.append(train(folder, run, seed, given))
         deviation = stdev(accuracies) if len(accuracies) > 1 else float("nan")

@@ -124,6 +124,7 @@ def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Resid
         gradient_clip=c.gradient_clip,
         precision=precision,
         compile_mode=c.compile_mode if c.compile else None,
+        cuda_graph=c.cuda_graph,
         micro_batch_size=images_at_once(c, workers),
         stochastic_depth=_stochastic_depth(c, train),
         average=average,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, some_have_none
 from convmixer.configs.keys import Key, keys_of
 from convmixer.configs.overrides import check
@@ -22,6 +24,8 @@ from convmixer.training.hardware import choose_device, choose_precision
 if TYPE_CHECKING:
     from convmixer.configs.schema import Configs
 
+GRAPHED_OPTIMIZERS = ("AdamW", "SGD", "Muon")  # their states begin with zeros and don't wait for the GPU
+
 
 def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
     """Check that all values can work together.
@@ -31,7 +35,8 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
     """
     choose_precision(c.precision, choose_device(c.device))
     messages = (check(c) for check in CHECKS)
-    message = next(filter(None, messages), None) or _sizes(c, workers) or _workers(c, workers)
+    message = next(filter(None, messages), None)
+    message = message or _sizes(c, workers) or _workers(c, workers) or _cuda_graph(c, workers)
     if message:
         raise UserError(f"overrides: {message}")
 
@@ -182,6 +187,23 @@ def _compile(c: "Configs") -> str | None:
             "compile_mode=reduce-overhead and micro_batch_size exclude each other: "
             "the parts of a batch would share the memory of a CUDA graph"
         )
+    return None
+
+
+def _cuda_graph(c: "Configs", workers: Workers) -> str | None:
+    if not c.cuda_graph:
+        return None
+    device = choose_device(c.device)
+    if device.type != "cuda":
+        return f"cuda_graph=true needs a GPU (CUDA), not device={device}"
+    if choose_precision(c.precision, device) is torch.float16:
+        return "cuda_graph=true does not work with precision=float16, whose loss scaling waits for the GPU"
+    if not workers.is_alone:
+        return "cuda_graph=true works in one process, not under torchrun"
+    if c.compile and c.compile_mode == "reduce-overhead":
+        return "cuda_graph=true and compile_mode=reduce-overhead exclude each other: both record CUDA graphs"
+    if c.values()["optimizer.optimizer"] not in GRAPHED_OPTIMIZERS:
+        return f"cuda_graph=true works with optimizer.optimizer={', '.join(GRAPHED_OPTIMIZERS)}"
     return None
 
 

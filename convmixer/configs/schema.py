@@ -112,6 +112,7 @@ class Configs(BaseConfigs):
     compile_mode: Annotated[
         str, Knob("mode of torch.compile; reduce-overhead uses CUDA graphs", choices=COMPILE_MODES)
     ] = "default"
+    cuda_graph: Annotated[bool, Knob("record each update as one CUDA graph; needs a GPU, never run on one yet")] = False
     on_nan: Annotated[
         str,
         Knob(

@@ -9,6 +9,7 @@ from torch import nn
 from convmixer.errors import UserError
 from convmixer.training.muon import BatchedMuon
 
+OF_DEVICE = ("fused", "foreach", "capturable")  # settings of an optimizer that depend on where it runs
 MUON = "muon"  # the name of the group that Muon updates
 FIRST_WEIGHTS = ("decayed", "not_decayed", "frozen")
 
@@ -86,12 +87,38 @@ def set_learning_rate(group: dict, learning_rate: float) -> None:
 def learning_rates_on(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Make the learning rates of all groups tensors on a device, so that a whole step can be a CUDA graph."""
     for group in optimizer.param_groups:
-        group["lr"] = torch.tensor(float(group["lr"]), device=device)
+        if not isinstance(group["lr"], torch.Tensor):
+            group["lr"] = torch.tensor(float(group["lr"]), device=device)
+
+
+def state_with_plain_rates(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return an optimizer's `state_dict()`, in which learning rates are numbers, wherever they are kept."""
+    state = optimizer.state_dict()
+    for part in (state, *state.values()):
+        for group in part.get("param_groups", []) if isinstance(part, dict) else []:
+            group["lr"] = float(group["lr"])
+    return state
+
+
+def load_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Restore an optimizer's state; how its operations are computed stays as it was made for its device."""
+    own = [{name: group[name] for name in OF_DEVICE if name in group} for group in decaying_groups(optimizer)]
+    optimizer.load_state_dict(state)
+    for group, switches in zip(decaying_groups(optimizer), own, strict=True):
+        group.update(switches)
+
+
+def state_tensors(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """Return the tensors of an optimizer's state, such as averages of gradients."""
+    parts = [optimizer.adamw, optimizer.muon] if isinstance(optimizer, MuonAndAdamW) else [optimizer]
+    values = [value for part in parts for state in part.state.values() for value in state.values()]
+    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def sgd(groups: list[dict], learning_rate: float, momentum: float) -> torch.optim.SGD:
-    """Build SGD with Nesterov momentum (plain SGD if `momentum` is 0)."""
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0)
+    """Build SGD with Nesterov momentum (plain SGD if `momentum` is 0), fused on CUDA, where a graph may hold it."""
+    fused = all(p.is_cuda for group in groups for p in group["params"])
+    return torch.optim.SGD(groups, lr=learning_rate, momentum=momentum, nesterov=momentum > 0, fused=fused or None)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):

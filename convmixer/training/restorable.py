@@ -10,6 +10,7 @@ from torch import Tensor
 from convmixer.errors import UserError
 from convmixer.files.pickles import holds_its_numbers
 from convmixer.training.muon import BatchedMuon
+from convmixer.training.optimizers import OF_DEVICE
 
 REQUIRED = (  # the entries that all versions write
     *("model", "model_in_training", "optimizer", "scaler", "interval", "epoch_sums", "generator", "cuda_generators"),
@@ -87,9 +88,11 @@ def _compare(own: Any, other: Any, where: str) -> None:
     elif isinstance(own, Tensor):
         _check_tensor(other, tuple(own.shape), own.dtype, where)
     elif isinstance(own, bool | str | None):
-        depends_on_device = where.endswith((".fused", ".foreach", ".capturable"))
-        is_switch = isinstance(own, bool) and not depends_on_device
-        if type(own) is not type(other) or (is_switch and own != other):
+        if where.endswith(tuple(f".{name}" for name in OF_DEVICE)):
+            fits = isinstance(other, bool | None)
+        else:
+            fits = type(own) is type(other) and (own == other or not isinstance(own, bool))
+        if not fits:
             raise _unfit(f"{where} is {_kind(other)}, expected {_kind(own)}")
     elif isinstance(own, int | float):
         _check_number(other, where)

@@ -21,10 +21,11 @@ from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
 from convmixer.training.observer import Observer
-from convmixer.training.optimizers import set_learning_rate
+from convmixer.training.optimizers import decaying_groups, load_state, set_learning_rate, state_with_plain_rates
 from convmixer.training.restorable import check_restorable
 from convmixer.training.running_metrics import RunningMetrics
 from convmixer.training.schedules import Schedule
+from convmixer.training.step_graph import CudaRecorder, GraphedUpdate
 from convmixer.training.stochastic_depth import StochasticDepth
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
@@ -49,6 +50,7 @@ class Trainer:
         gradient_clip: the maximum gradient norm; None: no clipping.
         precision: the autocast type; float32 means no autocast.
         compile_mode: the mode of `torch.compile`; None: do not compile.
+        cuda_graph: record an update as a CUDA graph, once for each size of batch. Only on CUDA, and not in float16.
         micro_batch_size: the number of images that go through the network at a time; None: the whole batch.
         stochastic_depth: None: no stochastic depth.
         average: the moving average of the weights, which is validated, and saved as `model`; None: no average.
@@ -71,6 +73,7 @@ class Trainer:
     gradient_clip: float | None = None
     precision: torch.dtype = torch.float32
     compile_mode: str | None = None
+    cuda_graph: bool = False
     micro_batch_size: int | None = None
     stochastic_depth: StochasticDepth | None = None
     average: AveragedWeights | None = None
@@ -87,6 +90,8 @@ class Trainer:
         forward = compiled(self.model, self.compile_mode) if self.compile_mode else self.model
         self.forward = self.workers.data_parallel(forward, self.share_statistics)
         self.learning_rates = [float(group["lr"]) for group in self.optimizer.param_groups]
+        self.current_rates = list(self.learning_rates)
+        self.graphed = self._graphed_update() if self.cuda_graph else None
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
         self._began_at = (0, 0.0)  # step and seconds at the beginning of this attempt
@@ -182,18 +187,41 @@ class Trainer:
         Args:
             batch: images `[batch, channels, height, width]`, and labels `[batch]` or label shares `[batch, n_classes]`.
         """
-        images, labels = batch
         self._set_learning_rate()
-        loss, logits = self._backward(images, labels)
+        update = self.graphed or self._update
+        loss, logits, norm = update(*self._inputs(batch))
+        self.step += 1
+        if self.average:
+            self.average.update(self.step)
+        self.running.add(loss, logits, batch[1], norm, self.workers.all_reduce_sum)
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return images, labels, and the factors of residual branches `[n_layers, batch]` or None for all 1."""
+        images, labels = batch
+        return images, labels, self._residual_scales(self._batch_length(labels))
+
+    def _update(self, images: Tensor, labels: Tensor, scales: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Change the weights by one update, with the learning rates as they are set. It does not wait for the device.
+
+        Returns:
+            The sum of the losses of this worker's images, their logits `[batch, n_classes]`, and the gradient's norm.
+        """
+        loss, logits = self._backward(images, labels, scales)
         self.scaler.unscale_(self.optimizer)
         largest = math.inf if self.gradient_clip is None else self.gradient_clip
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), largest)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.step += 1
-        if self.average:
-            self.average.update(self.step)
-        self.running.add(loss, logits, labels, norm, self.workers.all_reduce_sum)
+        return loss, logits, norm
+
+    def _graphed_update(self) -> GraphedUpdate:
+        recorder = CudaRecorder(self.device)
+        return GraphedUpdate(self._update, self.model, self.optimizer, self._recorded_values, recorder)
+
+    def _recorded_values(self) -> tuple:
+        """Return the values of an update that a CUDA graph holds, and that `adjusting.Adjuster` may change."""
+        decays = [group["weight_decay"] for group in decaying_groups(self.optimizer)]
+        return self.label_smoothing, self.gradient_clip, self.micro_batch_size, *decays
 
     def _warm_up(self) -> None:
         """Make updates with batches of every size, and undo them.
@@ -201,14 +229,16 @@ class Trainer:
         So compiling, recording of graphs and the choice of kernels take place before the training time.
         """
         started = time.perf_counter()
-        before = copy.deepcopy(self.state_dict())
+        step, before = self.step, None if self.graphed else copy.deepcopy(self.state_dict())
         self.model.train()
         for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
-            batch = next(self.train.epoch(before["step"] // self.steps_per_epoch, number))
+            batch = next(self.train.epoch(step // self.steps_per_epoch, number))
             for _ in range(WARM_UP_UPDATES):
                 self.step = number  # which says how large the batch of all workers is
-                self.train_step(batch)
-        self.load_state_dict(before)
+                self.graphed.recording(*self._inputs(batch)) if self.graphed else self.train_step(batch)
+        self.step = step
+        if before:
+            self.load_state_dict(before)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.warm_up_seconds += time.perf_counter() - started
@@ -221,17 +251,20 @@ class Trainer:
         self.warm_up_seconds += time.perf_counter() - started
         self._is_cold = False
 
-    def _backward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _batch_length(self, labels: Tensor) -> int:
+        """Return the number of images of the batch at hand, of all workers."""
+        return len(labels) if self.workers.is_alone else self.train.length(self.step % self.steps_per_epoch)
+
+    def _backward(self, images: Tensor, labels: Tensor, scales: Tensor | None) -> tuple[Tensor, Tensor]:
         """Compute the gradients of the whole batch's mean loss, one part after another.
 
         Returns:
             The sum of the losses of this worker's images, and their logits `[batch, n_classes]`.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        n = len(labels) if self.workers.is_alone else self.train.length(self.step % self.steps_per_epoch)
+        n = self._batch_length(labels)
         parts = self.workers.parts(n, self.micro_batch_size)
         sizes = [part.stop - part.start for part in parts]
-        scales = self._residual_scales(n)
         losses, logits = [], []
         for part, some, their_labels in zip(parts, images.split(sizes), labels.split(sizes), strict=True):
             extra = [] if scales is None else [scales[:, part]]
@@ -262,8 +295,9 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         factor = self.schedule((self.step + 0.5) / self.total_steps) * RATE_FACTOR**self.rewinds
-        for group, learning_rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-            set_learning_rate(group, learning_rate * factor)
+        self.current_rates = [learning_rate * factor for learning_rate in self.learning_rates]
+        for group, learning_rate in zip(self.optimizer.param_groups, self.current_rates, strict=True):
+            set_learning_rate(group, learning_rate)
 
     def take_sums(self) -> list[float]:
         """Return the sums of loss, correct predictions, images and gradient norm since the last call.
@@ -274,9 +308,9 @@ class Trainer:
 
     def _interval_metrics(self) -> dict[str, float]:
         values = self.running.report(self.step)
-        groups = self.optimizer.param_groups
-        values["optim.lr"] = float(groups[0]["lr"])
-        values |= {f"optim.{group['name']}_lr": float(group["lr"]) for group in groups if "name" in group}
+        values["optim.lr"] = self.current_rates[0]
+        groups = zip(self.optimizer.param_groups, self.current_rates, strict=True)
+        values |= {f"optim.{group['name']}_lr": rate for group, rate in groups if "name" in group}
         return values | {"norm.weight": self._weight_norm()}
 
     def _weight_norm(self) -> float:
@@ -307,7 +341,7 @@ class Trainer:
             "epoch_loss": self.running.epoch_loss,
             "model": self.evaluated_model.state_dict(),
             "model_in_training": self.model.state_dict() if self.average else None,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": state_with_plain_rates(self.optimizer),
             "scaler": self.scaler.state_dict(),
             "fully_augmented": self.train.fully_augmented,
             "interval": self.running.interval,
@@ -326,7 +360,9 @@ class Trainer:
         self.evaluated_model.load_state_dict(state["model"])
         if self.average:
             self.model.load_state_dict(state["model_in_training"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_state(self.optimizer, state["optimizer"])
+        if self.graphed:
+            self.graphed.forget()
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]

@@ -12,9 +12,10 @@ import pytest
 from conftest import PROJECT
 
 from benchmarks.gpu import travel
-from benchmarks.gpu.ceilings import Network, ceiling, step_bytes, step_flops
+from benchmarks.gpu.ceilings import FUSED, JOINED, Network, ceiling, step_bytes, step_flops
 from benchmarks.gpu.machine import Machine
 from benchmarks.gpu.stages import Outcome, Stage, Table, run_stages
+from benchmarks.gpu.training import Training, graph_is_better
 
 UNPACK = "import pathlib, sys; pathlib.Path(sys.argv[1] + '-' + sys.argv[2]).write_text('images')"
 
@@ -58,7 +59,14 @@ def test_the_run_of_kernels_checks_them_first_and_writes_a_row_for_each_measurem
     expected = ["machine", "correctness", "steps", "operations"]
     assert [(row["stage"], row["outcome"]) for row in found["stages"]] == [(name, "done") for name in expected]
     assert all(row["passed"] == "True" for row in found["correctness"])
-    assert {row["check"] for row in found["correctness"]} >= {"float64", "point-wise", "bits", "strides", "layer"}
+    assert {row["check"] for row in found["correctness"]} >= {
+        "float64",
+        "point-wise",
+        "bits",
+        "strides",
+        "layer",
+        "graphed training",
+    }
     assert {row["way"] for row in found["steps"]} == {"eager", "native, eager"}
     assert len({(row["operation"], row["side"], row["kernel"]) for row in found["operations"]}) == 3 * 4 * 2
     measured = [*found["steps"], *found["operations"]]
@@ -71,9 +79,23 @@ def test_the_run_of_trainings_writes_each_epoch_and_goes_through_its_seeds_in_on
     found = run_there("training", elsewhere)
     assert {row["outcome"] for row in found["stages"]} == {"done"}
     ended = [(row["run"], row["seed"]) for row in found["trainings"]]
-    assert ended == [("fast, held out", "0"), ("fast", "0"), ("fast", "1"), ("paper", "0")]
+    held_out = [("fast, held out", "0"), ("fast, held out, graph", "0")]
+    assert ended == [*held_out, ("fast", "0"), ("fast", "1"), ("paper", "0")]
     assert [(row["run"], row["seed"]) for row in found["epochs"]] == ended
     assert all(0 < float(row["accuracy_test"]) < 1 for row in found["trainings"])
+
+
+def test_seeds_take_the_graph_if_it_was_quicker_and_learned_as_much(tmp_path: Path) -> None:
+    def ended(run: str, rate: float, accuracy: float) -> bool:
+        row = Training(run, 0, 30, 25, 9, rate, accuracy, "torch", "torch.bfloat16", "")
+        Table(tmp_path / "trainings.csv", Training).add(row)
+        return graph_is_better(tmp_path, "without", "with")
+
+    assert not graph_is_better(tmp_path, "without", "with")  # neither ended
+    assert not ended("without", 40_000, 0.94)  # the graph failed
+    assert ended("with", 60_000, 0.935)
+    assert not ended("with", 30_000, 0.94)
+    assert not ended("with", 60_000, 0.10)
 
 
 def test_more_than_may_travel_is_refused(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +135,7 @@ def test_no_stage_begins_after_the_end(tmp_path: Path) -> None:
 def test_the_least_time_of_a_step_is_by_its_bytes_or_its_products() -> None:
     """An H100 copies 3.0 TB/s: 256/8 p2 at 512 images moves 23 x 67 MB in each of 8 layers."""
     network = Network(256, 8, 5, 2)
+    assert (FUSED, JOINED) == (24, 23)
     assert step_bytes(network, 512, 23) == 8 * 23 * 512 * 256 * 16 * 16 * 2
     assert step_flops(network, 1) == 8 * 6 * 256 * 256 * (256 + 25)
     assert ceiling(network, 512, (3.0e12, 600e12)) == pytest.approx(4.12, abs=0.01)

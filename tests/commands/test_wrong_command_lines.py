@@ -124,6 +124,7 @@ WRONG = [
     ("data.dataset=shapes micro_batch_size=30", "does not divide train_batch_size=128; 32 does"),
     ("data.dataset=shapes compile_mode=reduce-overhead", "compile_mode=reduce-overhead is given, but compile is false"),
     ("data.dataset=shapes compile=yes compile_mode=reduce-overhead micro_batch_size=32", "exclude each other"),
+    ("data.dataset=shapes cuda_graph=true device=cpu", "cuda_graph=true needs a GPU (CUDA), not device=cpu"),
     ("data.dataset=shapes starts=[impulse,impulse]", "names impulse twice"),
     ("data.dataset=shapes starts=[covariance,impulse]", "both set the depth-wise filters"),
     ("data.dataset=shapes starts=[covariance] kernel_size=33", "takes kernel_size up to 31"),

@@ -12,11 +12,14 @@ from convmixer.model.layers import ConvMixer
 from convmixer.model.variants import conv_mixer
 from convmixer.training.muon import BatchedMuon
 from convmixer.training.optimizers import (
+    OF_DEVICE,
     MuonAndAdamW,
     adamw,
+    decaying_groups,
     faster_norm_biases,
     hidden_matrices,
     learning_rates_on,
+    load_state,
     parameter_groups,
     set_learning_rate,
     sgd,
@@ -184,3 +187,21 @@ def test_a_copy_of_model_and_muon_goes_on_by_itself() -> None:
 def test_muon_without_matrices_is_refused() -> None:
     with pytest.raises(UserError, match="needs layers with 1x1 convolutions"):
         make_muon(conv_mixer(1, 2, 3, 2))
+
+
+@pytest.mark.parametrize("make", ["muon", "adamw", "sgd"])
+def test_a_state_saved_on_another_device_leaves_how_operations_are_computed_here(make: str) -> None:
+    """As a CPU's on a GPU, where a CUDA graph needs `capturable` AdamW and fused SGD."""
+    model = conv_mixer(8, 1, 3, 2)
+    groups = parameter_groups(model, 0.1, False)
+    optimizer = {
+        "muon": lambda: make_muon(model, 0.1),
+        "adamw": lambda: adamw(groups, 0.01, [0.9, 0.999], 1e-8),
+        "sgd": lambda: sgd(groups, 0.01, 0.9),
+    }[make]()
+    update(model, optimizer)
+    state = copy.deepcopy(optimizer.state_dict())
+    for group in decaying_groups(optimizer):
+        group |= {name: True for name in OF_DEVICE if name in group}
+    load_state(optimizer, state)
+    assert all(group.get(name, True) for group in decaying_groups(optimizer) for name in OF_DEVICE)

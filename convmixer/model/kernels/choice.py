@@ -10,8 +10,9 @@ from convmixer.model.kernels.build import library
 from convmixer.model.kernels.depthwise import depthwise_conv2d, triton_is_available
 from convmixer.model.kernels.layer import NativeLayer
 from convmixer.model.kernels.memory import order_on
+from convmixer.model.kernels.plane_layer import PlaneLayer
 from convmixer.model.kernels.pointwise import pointwise_conv2d
-from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PatchEmbeddings, PointWiseConv
+from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, FusedForward, PatchEmbeddings, PointWiseConv
 from convmixer.model.layers import depthwise_conv2d as depthwise_reference
 from convmixer.model.layers import pointwise_conv2d as pointwise_reference
 
@@ -55,8 +56,12 @@ def choose_path(model: nn.Module, kernels: str, device: torch.device, precision:
         if isinstance(module, PointWiseConv):
             module.convolve = pointwise_conv2d if is_native and device.type == "cuda" else pointwise_reference
         if isinstance(module, ConvMixerLayer):
-            module.fused = NativeLayer() if is_native else None
+            module.fused = _fused(device) if is_native else None
     return path
+
+
+def _fused(device: torch.device) -> FusedForward:
+    return PlaneLayer() if device.type == "cuda" else NativeLayer()
 
 
 def _native_path(kernels: str, device: torch.device, precision: torch.dtype) -> Path:

@@ -39,13 +39,14 @@ def layer_fits(layer: ConvMixerLayer, x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and is_native(x, layer.depth_wise_conv.weight)
-        and all(_is_plain(module, layer.training) for module in modules)
+        and all(is_plain(module, layer.training) for module in modules)
         and layer.point_wise_conv.weight.shape == (x.shape[1], x.shape[1], 1, 1)
         and (x.numel() > x.shape[1] if layer.training else not _wants_gradients(layer, x))
     )
 
 
-def _is_plain(module: nn.Module, training: bool) -> bool:
+def is_plain(module: nn.Module, training: bool) -> bool:
+    """Return True if a part of a layer is as it was built, without hooks, and of a kind that whole layers compute."""
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         return False
     if type(module) is nn.GELU:
@@ -62,9 +63,7 @@ def _wants_gradients(layer: nn.Module, x: Tensor) -> bool:
 def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
     """[batch, channels, height, width] -> the same shape, channels_last, where `layer_fits`."""
     norms = (layer.norm1, layer.norm2)
-    weights = []
-    for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
-        weights += [convolution.weight, convolution.bias, norm.weight, norm.bias]
+    weights = layer_weights(layer)
     epsilons = [norm.eps for norm in norms]
     if not layer.training:
         running = [statistic for norm in norms for statistic in (norm.running_mean, norm.running_var)]
@@ -72,6 +71,14 @@ def layer_forward(layer: ConvMixerLayer, x: Tensor) -> Tensor:
     out, mean1, variance1, mean2, variance2, *_ = _layer_train(x, *weights, epsilons)
     track_statistics(norms, [mean1, mean2], [variance1, variance2], x.numel() // x.shape[1])
     return out
+
+
+def layer_weights(layer: ConvMixerLayer) -> list[Tensor]:
+    """Return the parameters of both convolutions, each with its BatchNorm: weight, bias, gamma, beta."""
+    weights = []
+    for convolution, norm in ((layer.depth_wise_conv, layer.norm1), (layer.point_wise_conv, layer.norm2)):
+        weights += [convolution.weight, convolution.bias, norm.weight, norm.bias]
+    return weights
 
 
 class Stage(ctypes.Structure):

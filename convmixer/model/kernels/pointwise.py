@@ -45,12 +45,12 @@ def _mix_channels_backward(
     if for_input:
         dx = torch.matmul(_matrix(weight, x).mT, gradient.flatten(2)).view(x.shape)
     if for_weight:
-        product = _sum_of_products(gradient.flatten(2), x.flatten(2))
+        product = sum_of_products(gradient.flatten(2), x.flatten(2))
         dweight = torch.empty_like(weight).copy_(product.view(weight.shape))
     return dx, dweight
 
 
-def _sum_of_products(gradient: Tensor, x: Tensor) -> Tensor:
+def sum_of_products(gradient: Tensor, x: Tensor) -> Tensor:
     """[batch, out, places] and [batch, channels, places] -> the sum over images of gradient @ x^T, [out, channels]."""
     if x.dtype.itemsize == 4:
         return torch.einsum("bop,bip->oi", gradient, x)

@@ -19,10 +19,12 @@ from convmixer.model.kernels import (
     choose_path,
     depthwise,
     memory,
+    plane_layer,
     pointwise,
     triton_pointwise,
 )
 from convmixer.model.kernels import triton_depthwise as kernels
+from convmixer.model.kernels.layer import layer_weights
 from convmixer.model.layers import ConvMixerLayer
 from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
 from convmixer.model.variants import conv_mixer
@@ -57,9 +59,10 @@ def as_newer_interpreters() -> None:
     interpreter.InterpreterBuilder.get_bf16 = bfloat16
 
 
-def assert_near(name: str, found: Tensor, exact: Tensor, tolerance: float) -> None:
+def assert_near(name: str, found: Tensor, exact: Tensor, tolerance: float, size: float | Tensor = 0.0) -> None:
+    """The error is small beside the norm of what is right, or beside `size`, if that is more."""
     assert found.shape == exact.shape, name
-    assert (found.double() - exact).norm() <= tolerance * exact.norm(), name
+    assert (found.double() - exact).norm() <= tolerance * max(exact.norm(), size), name
 
 
 def convolution(shapes: list[tuple[int, ...]]) -> None:
@@ -89,6 +92,63 @@ def product(shapes: list[tuple[int, ...]]) -> None:
             assert_near(f"{dtype}", triton_pointwise.sum_of_products(gradient, x), exact, 1e-5)
 
 
+def layer(shapes: list[tuple[int, ...]]) -> None:
+    """A whole layer's output, statistics and gradients are those of its own modules in float64, in every type."""
+    for dtype, tolerance in TOLERANCES.items():
+        for shape in shapes:
+            batch, channels, height, width, kernel = shape
+            torch.manual_seed(0)
+            exact_layer = ConvMixerLayer(channels, kernel)
+            exact_layer.norm2.eps = 1e-3
+            for norm in (exact_layer.norm1, exact_layer.norm2):
+                torch.nn.init.normal_(norm.weight, 1.0, 0.5)
+                torch.nn.init.normal_(norm.bias)
+            x, slope = (torch.randn(batch, channels, height, width).to(dtype) for _ in range(2))
+            weights, epsilons = layer_weights(exact_layer), [1e-5, 1e-3]
+            out, *kept = plane_layer._plane_layer(x, *weights, epsilons)
+            found = plane_layer._plane_layer_backward(slope, x, weights, kept[:4], kept[4:], epsilons)
+            exact_layer.double()
+            parts = [x.double().requires_grad_(), *weights]
+            exact_out = exact_layer(parts[0])
+            exact = torch.autograd.grad(exact_out, parts, slope.double())
+            assert [part.dtype for part in (out, *found)] == [dtype, dtype, *[torch.float32] * 8]
+            assert_near(f"output, {dtype}, {shape}", out, exact_out.detach(), tolerance)
+            size = exact[1].norm()  # gradients of biases and norms are sums that may cancel to nearly nothing
+            for place, (a, b) in enumerate(zip(found, exact, strict=True)):
+                assert_near(f"gradient {place}, {dtype}, {shape}", a, b, tolerance, size if place else 0)
+            n = batch * height * width
+            for place, norm in enumerate((exact_layer.norm1, exact_layer.norm2)):
+                right = (norm.running_mean / 0.1, (norm.running_var - 0.9) / 0.1 * (n - 1) / n)
+                for name, a, b in zip(("mean", "variance"), kept[2 * place :], right, strict=False):
+                    assert_near(f"{name} {place}, {dtype}, {shape}", a, b, 3 * tolerance)
+
+
+def layer_in_a_network() -> None:
+    """Networks with whole layers learn as with PyTorch's modules: three updates; what does not fit goes by those."""
+    used, call = [], plane_layer.PlaneLayer.__call__
+    losses = []
+    for path in ("torch", "native"):
+        torch.manual_seed(0)
+        model = conv_mixer(4, 2, 3, 4, n_classes=2)
+        if path == "native":
+            choose_path(model, "native", torch.device("cuda"), torch.float32)
+        optimizer = torch.optim.SGD(model.parameters(), 0.1)
+        images, labels = torch.randn(3, 3, 16, 16), torch.tensor([0, 1, 0])
+        with (
+            mock.patch.object(plane_layer.PlaneLayer, "fits", lambda self, layer, x: True),
+            mock.patch.object(plane_layer.PlaneLayer, "__call__", lambda self, *a: (used.append(1), call(self, *a))[1]),
+        ):
+            for _ in range(3):
+                loss = torch.nn.functional.cross_entropy(model(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+        losses.append((loss.detach(), *model.buffers()))
+    assert len(used) == 2 * 3
+    for a, b in zip(*losses, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 class OnACpu:
     """The registered operations take the Triton kernels, which the interpreter runs on a CPU, with a GPU's strides."""
 
@@ -103,6 +163,8 @@ class OnACpu:
 
         depthwise._depthwise_conv2d.register_kernel("cpu")(kernels.forward)
         depthwise._depthwise_conv2d_backward.register_kernel("cpu")(backward)
+        plane_layer._plane_layer.register_kernel("cpu")(plane_layer._plane_layer_on_gpu)
+        plane_layer._plane_layer_backward.register_kernel("cpu")(plane_layer._plane_layer_backward_on_gpu)
         self.order = mock.patch.object(memory, "order_on", lambda device: torch.contiguous_format)
         self.order.start()
 
@@ -123,6 +185,14 @@ def registered() -> None:
     ):
         for wanted in ((True, True), (False, True), (True, False)):
             torch.library.opcheck(backward, (x, x, tensor, *wanted), test_utils=("test_schema", "test_faketensor"))
+    one = ConvMixerLayer(3, 3).to(memory_format=torch.channels_last)
+    arguments = (parameters[0], *layer_weights(one), [1e-5, 1e-5])
+    torch.library.opcheck(plane_layer._plane_layer, arguments)
+    out, *kept = plane_layer._plane_layer(*arguments)
+    for_backward = (out.detach(), x, layer_weights(one), kept[:4], kept[4:], [1e-5, 1e-5])
+    torch.library.opcheck(
+        plane_layer._plane_layer_backward, for_backward, test_utils=("test_schema", "test_faketensor")
+    )
 
 
 def compiled() -> None:
@@ -157,7 +227,12 @@ def launched_on_their_device() -> None:
         kernels.input_gradient(x, weight)
         kernels.weight_gradients(x, x, weight)
         triton_pointwise.sum_of_products(x.half().flatten(2), x.half().flatten(2))
-    assert len(entered) == 4
+        assert len(entered) == 4
+        arguments = (x, *layer_weights(ConvMixerLayer(2, 3)), [1e-5, 1e-5])
+        out, *kept = plane_layer._plane_layer_on_gpu(*arguments)
+        assert len(entered) == 4 + 5  # two products, two BatchNorms, and the second one's result
+        plane_layer._plane_layer_backward_on_gpu(out, x, arguments[1:-1], kept[:4], kept[4:], [1e-5, 1e-5])
+        assert len(entered) == 9 + 6  # float32, so the weights' gradient of the product is PyTorch's
 
 
 def network_in_planes() -> None:
@@ -178,5 +253,5 @@ if __name__ == "__main__":
     as_newer_interpreters()
     for argument in sys.argv[1:]:
         check, _, shapes = argument.partition("=")
-        with OnACpu() if check in ("registered", "compiled", "network_in_planes") else nullcontext():
+        with OnACpu() if check not in ("convolution", "product") else nullcontext():
             globals()[check](*([ast.literal_eval(shapes)] if shapes else []))

@@ -26,6 +26,10 @@ def test_small_and_odd_shapes_and_an_empty_batch_in_all_types_are_float64s() -> 
     interpret("convolution=[(3,2,16,16,5),(2,3,3,7,4),(0,2,8,8,3)]", "product=[(3,5,7,10),(0,2,2,4)]")
 
 
+def test_a_whole_layer_is_float64s_in_all_types_and_learns_as_its_modules_do() -> None:
+    interpret("layer=[(2,3,3,7,4)]", "layer_in_a_network")
+
+
 def test_a_network_for_a_gpu_is_of_whole_planes_and_kernels_start_where_their_tensors_are() -> None:
     interpret("network_in_planes", "launched_on_their_device")
 
@@ -37,6 +41,13 @@ def test_strides_and_gradients_are_as_torch_compile_is_promised() -> None:
 @pytest.mark.slow
 def test_a_compiled_layer_is_the_layer() -> None:
     interpret("compiled")
+
+
+@pytest.mark.slow
+def test_whole_layers_of_all_sizes() -> None:
+    """More channels, places and parts than a program takes; filters of several programs; few pixels."""
+    sizes = [(3, 2, 16, 16, 5), (5, 20, 8, 8, 3), (1, 260, 2, 2, 1), (1, 2, 5, 64, 9), (17, 1, 32, 32, 3)]
+    interpret(f"layer={[*sizes, (1, 2, 9, 40, 8), (130, 3, 4, 4, 3)]}")
 
 
 @pytest.mark.slow
