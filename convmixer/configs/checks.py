@@ -1,6 +1,6 @@
 """Checks values against each other and against the data, before a run begins."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,9 @@ from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
-from convmixer.experiment.live_changes import is_live
 from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
-from convmixer.tracking.live_changes import read_changes
+from convmixer.tracking.live_changes import is_live, is_strength, read_changes
 from convmixer.tracking.trackers import check_installed
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
@@ -32,6 +31,17 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
     choose_precision(c.precision, choose_device(c.device))
     messages = (check(c) for check in CHECKS)
     message = next(filter(None, messages), None) or _sizes(c, workers) or _workers(c, workers)
+    if message:
+        raise UserError(f"overrides: {message}")
+
+
+def check_live(c: "Configs", changed: Collection[str]) -> None:
+    """Check values that are changed while a run trains: strengths of augmentation must fit the images and each other.
+
+    Raises:
+        UserError: they do not; the message is one line.
+    """
+    message = _augmentation(c) if any(map(is_strength, changed)) else None
     if message:
         raise UserError(f"overrides: {message}")
 

@@ -12,9 +12,9 @@ from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
-from convmixer.experiment.live_changes import LIVE_LENGTHS, is_live
 from convmixer.experiment.resuming import check_unended
 from convmixer.project import is_same_program
+from convmixer.tracking.live_changes import LIVE_LENGTHS, is_live
 from convmixer.tracking.run_folder import CHANGES
 from convmixer.tracking.runs import Run
 from convmixer.trained import Trained
