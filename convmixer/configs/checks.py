@@ -54,7 +54,7 @@ def check_changes_file(file: Path, keys: Mapping[str, Key]) -> None:
     """
     for change in read_changes(file):
         check({change.key: change.value}, keys, str(file))
-        if not is_live(change.key):
+        if not (is_live(change.key) or keys[change.key].prototype):
             raise UserError(f"{file}: {change.key} can't be changed while a run trains")
 
 

@@ -86,7 +86,7 @@ def reopen_live(configs_class: type[Configs], run: Run, changes: Mapping[str, An
     """
     check_unended(run)
     keys = keys_of(configs_class)
-    check_changes(changes, keys, tuple(filter(is_live, keys)))
+    check_changes(changes, keys, tuple(name for name, key in keys.items() if is_live(name) or key.prototype))
     together = {key: value for key, value in changes.items() if key not in LIVE_LENGTHS}  # `minutes` excludes lengths
     return reopen(configs_class, run, together, tuple(together))
 

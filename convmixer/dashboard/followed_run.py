@@ -17,6 +17,7 @@ from convmixer.dashboard.points import NONSENSE, PointsFile, hardware_points, li
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_tail
 from convmixer.tracking.live_changes import Change, Request, read_changes, read_requests
+from convmixer.tracking.recorded_run import Run, is_dynamic, typed
 from convmixer.tracking.run_folder import (
     CHANGES,
     CHECKPOINTS,
@@ -29,7 +30,6 @@ from convmixer.tracking.run_folder import (
     SUMMARY,
     check_folder,
 )
-from convmixer.tracking.runs import Run
 
 TAIL = 2**14  # bytes of a log in which its latest values are looked for
 CONSOLE_TAIL = 2**20  # bytes of console output that are shown
@@ -286,8 +286,9 @@ def _ending(run_log: Path) -> tuple[str, float]:
 
 def _as_shown(item: dict[str, Any]) -> dict[str, Any]:
     """Show a part by the name of its option, not by what Python prints of it; what was not computed, as given."""
-    computed = item.get("computed")
+    value, computed = typed(item.get("value")), typed(item.get("computed"))
     if computed is None and item.get("order") == NOT_COMPUTED:
-        computed = item.get("value")
-    is_option = isinstance(computed, str) and item.get("value") in (item.get("options") or [])
-    return item | {"computed": "none" if computed is None else "" if is_option else computed}
+        computed = value
+    is_option = isinstance(computed, str) and value in (item.get("options") or [])
+    shown = {"value": value, "computed": "none" if computed is None else "" if is_option else computed}
+    return item | shown | {"is_dynamic": is_dynamic(item.get("computed")) or is_dynamic(item.get("value"))}

@@ -68,8 +68,9 @@ def _keys(run: FollowedRun) -> dict[str, str]:
     used = values.get("augment.ops")
     used = tuple(f"augment.{name}" for name in used) if isinstance(used, list) else ()
     strengths = (name for name in values if is_strength(name) and name.startswith(used))
-    names = (*(name for name in (*ADJUSTABLE, *LIVE_LENGTHS) if name in values), *strengths)
-    now = values | {change.key: change.value for change in run.changes}
+    own = {name: item["computed"] for name, item in run.configs.items() if item["is_dynamic"]}
+    names = (*(name for name in (*ADJUSTABLE, *LIVE_LENGTHS) if name in values), *strengths, *own)
+    now = values | own | {change.key: change.value for change in run.changes}
     return {name: shortened(shown(now[name])) for name in names} | {STOP: "false"}
 
 

@@ -41,6 +41,7 @@ class LiveChanges:
         self.folder = folder
         self.changes = list(changes)
         self.say = say
+        self.first = dict(experiment.values) | {name: part() for name, part in experiment.dynamic.items()}
         self.adjuster = Adjuster(experiment.trainer, experiment.values)
         self._seen = 0  # bytes of the file of requests
 
@@ -92,13 +93,16 @@ class LiveChanges:
     def _values(self, update: int) -> dict[str, Any]:
         """Return the value of every key before an update."""
         changed = {change.key: change.value for change in self.changes if change.update <= update}
-        return dict(self.experiment.values) | changed
+        return self.first | changed
 
     def _use(self) -> None:
         trainer = self.experiment.trainer
         values = self._values(trainer.step)
         self.adjuster.set(values)
         trainer.total_steps = max(trainer.step, self._length())
+        for name, part in self.experiment.dynamic.items():
+            if part() != values[name]:
+                part.set_value(values[name])
         if any(is_strength(change.key) for change in self.changes):
             keys = {name.removeprefix("augment."): v for name, v in values.items() if name.startswith("augment.")}
             data, train = self.experiment.dataset, trainer.train
