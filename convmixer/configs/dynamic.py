@@ -15,7 +15,7 @@ from labml.internal.configs.dynamic_hyperparam import DynamicHyperParam, IntDyna
 
 @dataclass(frozen=True)
 class Prototype:
-    """What the dynamic hyperparameters of a key are made from.
+    """The model from which the dynamic hyperparameters of a key are made.
 
     Attributes:
         kind: labml's class, or a subclass.

@@ -81,6 +81,6 @@ class Trained:
     def _classify(self, images: Iterable[ImageInput]) -> list[dict[str, float]]:
         device = next(self.model.parameters()).device
         logits = self.model(self.normalise(batch(images, self.image_shape).to(device)))
-        values, labels = logits.double().softmax(1).sort(descending=True)
+        values, labels = logits.cpu().double().softmax(1).sort(descending=True)
         rows = zip(labels.tolist(), values.tolist(), strict=True)
         return [dict(zip((self.classes[n] for n in order), shares, strict=True)) for order, shares in rows]
