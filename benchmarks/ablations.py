@@ -10,22 +10,17 @@ validation split; `test` is in the rows, measured once by each run.
 """
 
 import argparse
-import csv
-import os
-import subprocess
 import sys
-import uuid
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-from benchmarks.recipes import add_rows, row
+from benchmarks import tables
+from benchmarks.recipes import row, train
+from benchmarks.tables import PROJECT, Row
 from convmixer.configs.overrides import split_assignments
 from convmixer.console import as_argument
 from convmixer.errors import UserError
-from convmixer.tracking.runs import run
 
-PROJECT = Path(__file__).resolve().parents[1]
 PLAIN = "plain"
 
 # What options are compared with: 128/8, k5, p4, AdamW, crop and flip.
@@ -63,35 +58,21 @@ OPTIONS: dict[str, list[str]] = {
     "kernel_7": ["kernel_size=7"],
 }
 
-Row = dict[str, Any]
 
-
-def train(option: str, seed: int, common: list[str]) -> Row:
+def train_option(option: str, seed: int, common: list[str]) -> Row:
     """Train one run and return its row.
 
     Raises:
         UserError: it did not end well; what it said stands above.
     """
     values = split_assignments(TRAINING) | split_assignments(common) | split_assignments(OPTIONS[option])
-    arguments = [as_argument(name, value) for name, value in values.items()] + [f"seed={seed}"]
-    identity = uuid.uuid1().hex
-    command = [sys.executable, str(PROJECT / "experiment.py"), *arguments, "--quiet"]
-    if subprocess.run(command, env={**os.environ, "RUN_UUID": identity}).returncode:  # labml takes the uuid from there
-        raise UserError(f"{option} with seed {seed} did not end well: {' '.join(arguments)}")
-    return {"option": option, "common": _shown(common), **row(run(identity))}
+    overrides = [as_argument(name, value) for name, value in values.items()]
+    return {"option": option, "common": tables.shown(common), **row(train([*overrides, f"seed={seed}", "--quiet"]))}
 
 
-def _shown(common: list[str]) -> str:
-    """Without paths of this machine."""
-    return " ".join("data.path=FOLDER" if text.startswith("data.path=") else text for text in common)
-
-
-def read_rows(table: Path, common: list[str]) -> list[Row]:
-    """The rows there are of runs with the same in common."""
-    if not table.exists():
-        return []
-    with table.open(newline="", encoding="utf-8") as file:
-        return [found for found in csv.DictReader(file) if found["common"] == _shown(common)]
+def rows_of(table: Path, common: list[str]) -> list[Row]:
+    """Return the rows there are of runs with the same in common."""
+    return [found for found in tables.read(table) if found["common"] == tables.shown(common)]
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -123,12 +104,13 @@ def main() -> None:
         split_assignments(args.overrides)
         for seed in range(args.seeds):
             for option in dict.fromkeys([PLAIN, *args.only]):
-                there = {(r["option"], r["seed"]) for r in read_rows(args.csv, args.overrides)}
+                there = {(r["option"], r["seed"]) for r in rows_of(args.csv, args.overrides)}
                 if (option, str(seed)) not in there:
-                    add_rows(args.csv, [train(option, seed, args.overrides)])
+                    new = train_option(option, seed, args.overrides)
+                    tables.put(args.csv, [new], key=("option", "common", "seed"))
     except UserError as error:
         sys.exit(f"error: {error}")
-    print("\n".join(summary(read_rows(args.csv, args.overrides))))
+    print("\n".join(summary(rows_of(args.csv, args.overrides))))
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator, PercentFormatter
 from matplotlib.transforms import Bbox
 
 from benchmarks.recipes import TABLE
+from benchmarks.tables import PROJECT, RESULTS
 
-PROJECT = TABLE.parents[1]
-PUBLISHED = TABLE.with_name("published.csv")
+PUBLISHED = RESULTS / "published.csv"
 DOT = 10  # pixels around a point that no label may cover
 # Of a label: its distance from the point, and its alignment there.
 PLACES = (

@@ -13,7 +13,6 @@ is given its own operations at the same strength.
 """
 
 import argparse
-import csv
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -25,6 +24,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 from torchvision.transforms import v2
 
+from benchmarks import tables
 from convmixer.configs import Configs
 from convmixer.configs.building import train_batches
 from convmixer.configs.overrides import split_assignments
@@ -161,10 +161,7 @@ def main() -> None:
     for row in rows:
         print(*(f"{key}={value}" for key, value in row.items()), sep="  ", flush=True)
     if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        tables.put(arguments.csv, rows)
 
 
 if __name__ == "__main__":

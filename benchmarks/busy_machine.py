@@ -7,7 +7,6 @@ Each row is a training of its own, on `shapes`; the settings take turns. Images/
 """
 
 import argparse
-import csv
 import json
 import os
 import statistics
@@ -16,6 +15,8 @@ import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+
+from benchmarks import tables
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiment.py"
 COMMON = ["data.dataset=shapes", "data.validation=0", "recipe=small"]
@@ -58,16 +59,20 @@ def main() -> None:
                 if busy:
                     busy.kill()
     rows = [
-        [model, neighbour, waiting, f"{statistics.median(found):.0f}", f"{min(found):.0f}", f"{max(found):.0f}"]
+        {
+            "model": model,
+            "neighbour": neighbour,
+            "waiting": waiting,
+            "images_per_second": f"{statistics.median(found):.0f}",
+            "min": f"{min(found):.0f}",
+            "max": f"{max(found):.0f}",
+        }
         for (model, neighbour, waiting), found in rates.items()
     ]
     for row in rows:
-        print(f"{row[0]:14}{row[1]:16}{row[2]:8}{row[3]:>8} images/s ({row[4]}..{row[5]})")
+        print("{model:14}{neighbour:16}{waiting:8}{images_per_second:>8} images/s ({min}..{max})".format(**row))
     if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["model", "neighbour", "waiting", "images_per_second", "min", "max"])
-            writer.writerows(rows)
+        tables.put(arguments.csv, rows)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ loopback, except for the registry that npm is set to, which is asked last.
 """
 
 import argparse
-import csv
 import hashlib
 import logging
 import os
@@ -27,6 +26,7 @@ sys.path.insert(0, str(ROOT / "tests"))  # what makes CIFAR's forms, and a serve
 from published import as_published, packed, records_of, unpacked, write_folder  # noqa: E402
 from servers import Server, serving  # noqa: E402
 
+from benchmarks import tables  # noqa: E402
 from convmixer.data import cifar  # noqa: E402
 from convmixer.data.cifar_published import CIFAR10, Source  # noqa: E402
 
@@ -140,10 +140,7 @@ def main() -> None:
         sources = Sources(stack.enter_context(serving()), stack.enter_context(serving()))
         measured = list(rows(sources))
     if options.csv:
-        with open(options.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, measured[0].keys())
-            writer.writeheader()
-            writer.writerows(measured)
+        tables.put(options.csv, measured)
 
 
 if __name__ == "__main__":

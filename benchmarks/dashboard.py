@@ -4,14 +4,12 @@
 
 Makes the runs, copies of a small real one with a made-up log, in a temporary folder; starts the dashboard there; asks
 as its page asks, all requests of a view together. `first_list` is before anything was indexed. `cpu_ms` is the server's
-processor time, which depends less on what else the machine does. Prints JSON.
+processor time, which depends less on what else the machine does.
 """
 
 import argparse
 import json
 import math
-import os
-import platform
 import shutil
 import socket
 import statistics
@@ -25,6 +23,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import psutil
+
+from benchmarks import tables
 
 EXPERIMENT = Path(__file__).resolve().parents[1] / "experiment.py"
 METRICS = ("loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "optim.lr", "time.images_per_second")
@@ -120,12 +120,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--csv", type=Path, help="put a row for each view into this table")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         uuids = make_runs(Path(folder), arguments.runs, arguments.points)
         result = measure(Path(folder), uuids)
-    where = {"cores": os.cpu_count(), "python": platform.python_version(), "labml-app": version("labml-app")}
-    print(json.dumps(vars(arguments) | result | where, indent=2))
+    size = {"runs": arguments.runs, "points": arguments.points}
+    rows = [{**size, "view": view, **times, "labml-app": version("labml-app")} for view, times in result.items()]
+    for row in rows:
+        print("{view:26}{median_ms:9} ms (at most {max_ms}), {cpu_ms} ms of CPU".format(**row))
+    if arguments.csv:
+        tables.put(arguments.csv, rows, key=("runs", "points", "view"))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Both sides are timed by CPU time, in turns within a round; the ratio is of the t
 """
 
 import argparse
-import csv
 import statistics
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, channels_last, nn
 
+from benchmarks import tables
 from convmixer.model.folding import fold
 from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import describe_device, keep_freed_memory
@@ -69,10 +69,7 @@ def main() -> None:
             rows.append({"model": name, "batch": batch, **measure(numbers, batch, arguments.rounds), "where": where})
             print(SHOWN.format(**rows[-1]), flush=True)
     if arguments.csv:
-        with open(arguments.csv, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        tables.put(arguments.csv, rows)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,15 @@ tensors that an operation must read and write once. `share` is of a large matrix
 import argparse
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.throughput import MODELS, add_rows, cpu_or_wall_clock, gflop_per_image, matrix_product_peak
+from benchmarks import tables
+from benchmarks.throughput import MODELS, cpu_or_wall_clock, gflop_per_image, matrix_product_peak
 from convmixer.model.kernels import choose_path, depthwise_conv2d
 from convmixer.model.layers import ConvMixerLayer
 from convmixer.model.layers import depthwise_conv2d as depthwise_conv2d_reference
@@ -207,7 +208,7 @@ def main() -> None:
             flush=True,
         )
     if args.csv:
-        add_rows(args.csv, results, ("operation", "shape", "against", "threads"))
+        tables.put(args.csv, map(asdict, results), key=("operation", "shape", "against", "threads"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ memory (RssAnon) that was seen, looked at 50 times a second; the page cache is n
 """
 
 import argparse
-import csv
 import io
 import os
 import resource
@@ -19,13 +18,15 @@ import sys
 import tempfile
 import time
 import zipfile
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 import torch
 from PIL import Image
+
+from benchmarks import tables
 
 PROJECT = Path(__file__).resolve().parents[1]
 MEGA = 10**6  # bytes
@@ -136,10 +137,7 @@ def main() -> None:
         same = same_results(Path(folder), "capped", "resident")
     print(f"same bits in memory and from disk: {same}")
     if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([field.name for field in fields(Outcome)] + ["same_bits"])
-            writer.writerows([*astuple(outcome), same] for outcome in outcomes)
+        tables.put(args.csv, [{**asdict(outcome), "same_bits": same} for outcome in outcomes])
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ python -m benchmarks.muon [--side 128 256] [--turns 12]
 
 import argparse
 import time
+from pathlib import Path
 from statistics import median
 
 import torch
 
+from benchmarks import tables
 from convmixer.training.muon import BatchedMuon
 
 MATRICES = 8
@@ -18,7 +20,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--side", type=int, nargs="+", default=[128, 256])
     parser.add_argument("--turns", type=int, default=12)
+    parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
+    rows = []
     for side in args.side:
         optimizers = {}
         for name, kind in (("ours", BatchedMuon), ("torch", torch.optim.Muon)):
@@ -36,6 +40,11 @@ def main() -> None:
         print(
             f"{MATRICES} of {side}x{side}: ours {ours:.1f} ms, torch {theirs:.1f} ms, {theirs / ours:.1f} times as long"
         )
+        rows.append(
+            {"side": side, "ours_ms": f"{ours:.2f}", "torch_ms": f"{theirs:.2f}", "ratio": f"{theirs / ours:.2f}"}
+        )
+    if args.csv:
+        tables.put(args.csv, rows)
 
 
 if __name__ == "__main__":

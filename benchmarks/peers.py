@@ -2,12 +2,13 @@
 
     python -m benchmarks.peers KEY=VALUE ... [--csv results/base-3-epochs.csv]
 
-`data.dataset=images data.path=FOLDER recipe=base epochs=3 train_batch_size=128`, say: images, splits, seed, network
-size, epochs and batch size are those that the same keys give `experiment.py`. All the rest is the peers': the network
-and its start are timm's, images go one by one through torchvision's transforms in a DataLoader, with the flip, the
-RandAugment and the piecewise linear schedule of locuslab/convmixer-cifar10 for few epochs; AdamW's learning rate,
-weight decay and epsilon and the clipped gradient are the paper's for batches of 64 to 128 (arXiv 2201.09792, appendix).
-Nothing is chosen on the validation split; validation and test are measured once, after the last epoch.
+`data.dataset=cifar10 epochs=3 train_batch_size=128`, say: images, splits, seed, network size, epochs, batch size and
+the optimizer's values are those that the same keys give `experiment.py`; the authors' values stand unless they are
+given. All the rest is the peers': the network and its start are timm's, images go one by one through torchvision's
+transforms in a DataLoader, with the flip, the RandAugment and the piecewise linear schedule of
+locuslab/convmixer-cifar10, whose README gives the values (`--lr-max=0.05 --wd=0.005`, 25 epochs; AdamW's own epsilon,
+no clipping in its command). Nothing is chosen on the validation split; validation and test are measured once, after the
+last epoch.
 """
 
 import argparse
@@ -15,7 +16,6 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from timm.models.convmixer import ConvMixer
@@ -25,17 +25,27 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 from torchvision.transforms import v2
 
-from benchmarks.recipes import add_rows, commit
+from benchmarks import tables
 from convmixer.configs import Configs
 from convmixer.configs.overrides import split_assignments
 from convmixer.data.datasets import Dataset, Split
 from convmixer.errors import UserError
-from convmixer.experiment.running import use_project_folder
 from convmixer.experiment.summary import versions
+from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training import schedules
 from convmixer.training.hardware import choose_device, choose_precision, describe_device, keep_freed_memory
 
-LEARNING_RATE, WEIGHT_DECAY, EPSILON, GRADIENT_CLIP = 0.01, 0.01, 1e-3, 1.0
+# The network and the values of the authors' command for 25 epochs, in the words of our keys.
+AUTHORS = [
+    "recipe=base",
+    *(
+        "optimizer.optimizer=AdamW",
+        "optimizer.learning_rate=0.05",
+        "optimizer.weight_decay=0.005",
+        "optimizer.eps=1e-8",
+    ),
+    *("schedule=paper", "gradient_clip=none", "label_smoothing=0", "starts=[]"),
+]
 RANDAUGMENT = {"num_ops": 2, "magnitude": 12}
 
 
@@ -71,8 +81,14 @@ class Peer:
         size = {"kernel_size": conf.kernel_size, "patch_size": conf.patch_size, "num_classes": conf.n_classes}
         model = ConvMixer(conf.d_model, conf.n_layers, **size)
         self.model = model.to(self.device, memory_format=torch.channels_last)
+        values = conf.values()
+        self.learning_rate, self.gradient_clip = values["optimizer.learning_rate"], conf.gradient_clip
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, eps=EPSILON, fused=True
+            self.model.parameters(),
+            self.learning_rate,
+            weight_decay=values["optimizer.weight_decay"],
+            eps=values["optimizer.eps"],
+            fused=True,
         )
 
     def batches(self, split: Split, training: bool) -> DataLoader:
@@ -87,7 +103,7 @@ class Peer:
             losses = []
             for number, (images, labels) in enumerate(batches):
                 fraction = (epoch + (number + 0.5) / len(batches)) / self.epochs
-                self.optimizer.param_groups[0]["lr"] = LEARNING_RATE * schedules.paper(fraction)
+                self.optimizer.param_groups[0]["lr"] = self.learning_rate * schedules.paper(fraction)
                 losses.append(self.update(images.to(self.device), labels.to(self.device)))
             print(f"epoch {epoch + 1}/{self.epochs}: loss {torch.stack(losses).mean():.3f}", file=sys.stderr)
 
@@ -96,7 +112,8 @@ class Peer:
         loss = F.cross_entropy(self.logits(images), labels)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_CLIP)
+        if self.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip)
         self.optimizer.step()
         return loss.detach()
 
@@ -113,8 +130,15 @@ class Peer:
         return hits / len(split.labels)
 
 
-def measure(conf: Configs, command: str) -> dict[str, Any]:
-    """Train a peer, and what came out as a row of the table of recipes."""
+def measure(overrides: list[str]) -> tables.Row:
+    """Train a peer, and return its row, with the columns of the table of recipes.
+
+    Args:
+        overrides: assignments of keys, after `AUTHORS`.
+    """
+    keep_freed_memory()
+    conf = Configs()
+    conf.override(split_assignments([*AUTHORS, *overrides]))
     peer = Peer(conf)
     started = time.perf_counter()
     peer.train(conf.train_split)
@@ -134,9 +158,9 @@ def measure(conf: Configs, command: str) -> dict[str, Any]:
         "precision": str(peer.precision).removeprefix("torch."),
         "python": versions()["python"],
         "torch": versions()["torch"],
-        "commit": commit(),
+        "commit": tables.commit(),
         "date": datetime.now(UTC).date().isoformat(),
-        "command": command,
+        "command": tables.shown(["python", "-m", "benchmarks.peers", *overrides]),
     }
 
 
@@ -147,17 +171,13 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="add the row to this file too")
     args = parser.parse_args()
     use_project_folder()
-    keep_freed_memory()
     try:
-        conf = Configs()
-        conf.override(split_assignments(args.overrides))
-        shown = ["data.path=FOLDER" if text.startswith("data.path=") else text for text in args.overrides]
-        row = measure(conf, f"python -m benchmarks.peers {' '.join(shown)}")
+        row = measure(args.overrides)
     except UserError as error:
         sys.exit(f"error: {error}")
     print(f"valid {row['valid']}, test {row['test']} of {row['data']}, {row['minutes']} minutes")
     if args.csv:
-        add_rows(args.csv, [row])
+        tables.put(args.csv, [row], key=("command", "date"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ The depth-wise backward pass is one operation: it is parted into input and weigh
 """
 
 import argparse
-import csv
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from torch import nn
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks import tables
 from convmixer.configs import Configs
 from convmixer.configs.building import build
 from convmixer.configs.overrides import split_assignments
@@ -190,10 +190,8 @@ def main() -> None:
     for name, milliseconds in rows:
         print(f"{name:30} {milliseconds:9.2f} ms  {milliseconds / total:6.1%}")
     if args.csv:
-        with args.csv.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["group", "milliseconds", "share"])
-            writer.writerows([name, f"{ms:.3f}", f"{ms / total:.4f}"] for name, ms in rows)
+        table = [{"group": name, "milliseconds": f"{ms:.3f}", "share": f"{ms / total:.4f}"} for name, ms in rows]
+        tables.put(args.csv, table)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,63 @@
-"""Adds what finished runs reached to results/recipes.csv, a row each: with its command, hardware and versions.
+"""What recipes reach: results/recipes.csv has a row for each run, with its command, hardware and versions.
 
-python -m benchmarks.recipes RUN ... [--csv FILE]          # uuids, their beginnings, `last` or `best`
+    python -m benchmarks.recipes train KEY=VALUE ... [--seeds 3] # trains what has no row yet, then evaluates it
+    python -m benchmarks.recipes add RUN ...                     # adds runs: uuids, their beginnings, `last` or `best`
+
+`test` is the accuracy on the test split, measured once, with the images as they are. `test_shifts` is that with six
+test-time views (`evaluate --tta shifts`). `train` ends with the mean and the deviation over the seeds.
 """
 
 import argparse
-import csv
+import json
+import os
 import subprocess
 import sys
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
 
+from benchmarks import tables
+from benchmarks.tables import PROJECT, Row
+from convmixer.configs.overrides import split_assignments
 from convmixer.console import as_argument
 from convmixer.errors import UserError
 from convmixer.tracking.runs import Run, run
 
-TABLE = Path(__file__).parents[1] / "results" / "recipes.csv"
+TABLE = tables.RESULTS / "recipes.csv"
+TRAINING = (
+    "convmixer/model",
+    "convmixer/training",
+    "convmixer/data",
+    "convmixer/configs/recipes.py",
+)  # decide a figure
+EXPERIMENT = [sys.executable, str(PROJECT / "experiment.py")]
 
 
-def row(finished: Run) -> dict[str, Any]:
-    """A run's result, as it stands in the table.
+def train(overrides: Iterable[str]) -> Run:
+    """Train one run, with its output on the terminal, and return it.
+
+    Raises:
+        UserError: it did not end well; what it said stands above.
+    """
+    overrides, identity = list(overrides), uuid.uuid1().hex
+    ended = subprocess.run(
+        [*EXPERIMENT, *overrides], env=os.environ | {"RUN_UUID": identity}
+    )  # labml takes it from there
+    if ended.returncode:
+        raise UserError(f"a run did not end well: {' '.join(overrides)}")
+    return run(identity)
+
+
+def with_views(finished: Run, views: str) -> float:
+    """Return the accuracy on the test split with test-time views."""
+    command = [*EXPERIMENT, "evaluate", finished.uuid, "--tta", views, "--json", "-"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(ended.stdout)[f"top_1_with_{views}"]["accuracy"]
+
+
+def row(finished: Run) -> Row:
+    """Return a run's result, as it stands in the table.
 
     Raises:
         UserError: the run has not ended.
@@ -26,9 +65,6 @@ def row(finished: Run) -> dict[str, Any]:
     summary = finished.summary
     if not summary:
         raise UserError(f"run {finished.uuid[:8]} has not ended")
-    given = {name: value for name, value in finished.given.items() if name != "data.path"}
-    arguments = " ".join(as_argument(name, value) for name, value in given.items())
-    path = " data.path=FOLDER" if "data.path" in finished.given else ""
     versions = summary["versions"]
     return {
         "recipe": summary["recipe"],
@@ -47,39 +83,58 @@ def row(finished: Run) -> dict[str, Any]:
         "torch": versions["torch"],
         "commit": summary["git"]["commit"][:10],
         "date": summary["ended"][:10],
-        "command": f"python experiment.py {arguments}{path}",
+        "command": command_of(as_argument(name, value) for name, value in finished.given.items()),
+        "updates": summary["steps"],
     }
 
 
-def add_rows(table: Path, rows: list[dict[str, Any]]) -> None:
-    """Append rows of the same columns to a table, which is begun where there is none."""
-    is_new = not table.exists()
-    with table.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        if is_new:
-            writer.writeheader()
-        writer.writerows(rows)
+def evaluated_row(finished: Run) -> Row:
+    """Return a run's result, with test-time views too."""
+    return {**row(finished), "test_shifts": f"{with_views(finished, 'shifts'):.4f}"}
 
 
-def commit() -> str:
-    """The first ten digits of the commit that is checked out."""
-    arguments = ["git", "rev-parse", "--short=10", "HEAD"]
-    return subprocess.run(arguments, cwd=TABLE.parent, capture_output=True, text=True, check=True).stdout.strip()
+def command_of(overrides: Iterable[str]) -> str:
+    """Return the command of a run, as it stands in the table: without paths, in the order of the keys' names."""
+    return tables.shown(["python", "experiment.py", *sorted(overrides)])
+
+
+def train_seeds(table: Path, overrides: list[str], seeds: int) -> list[Row]:
+    """Train and evaluate the seeds that have no row newer than the code; return the rows of all of them."""
+    commands = [command_of([*overrides, f"seed={seed}"]) for seed in range(seeds)]
+    there = {row["command"] for row in tables.read(table) if not tables.why_old(row, TRAINING)}
+    for seed, command in enumerate(commands):
+        if command not in there:
+            finished = train([*overrides, f"seed={seed}"])
+            tables.put(table, [{**evaluated_row(finished), "command": command}], key=("command",))
+    return [row for row in tables.read(table) if row["command"] in commands]
+
+
+def summary(rows: list[Row], column: str) -> str:
+    """Return a column's mean, deviation and values, in words."""
+    values = [float(row[column]) for row in rows if row.get(column)]
+    deviation = f" ± {stdev(values):.2%}" if len(values) > 1 else ""
+    values_shown = ", ".join(f"{value:.2%}" for value in values)
+    return f"{column:12} {mean(values):.2%}{deviation} of {len(values)}: {values_shown}"
 
 
 def main() -> None:
-    """Append the rows."""
+    """Train, or add rows of what was trained."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+")
+    parser.add_argument("action", choices=("train", "add"))
+    parser.add_argument("words", nargs="+", metavar="KEY=VALUE|RUN")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--csv", type=Path, default=TABLE)
     args = parser.parse_args()
     try:
-        rows = [row(run(name)) for name in args.runs]
+        if args.action == "add":
+            tables.put(args.csv, [evaluated_row(run(name)) for name in args.words], key=("command", "date"))
+            return
+        split_assignments(args.words)
+        rows = train_seeds(args.csv, args.words, args.seeds)
     except UserError as error:
         sys.exit(f"error: {error}")
-    add_rows(args.csv, rows)
-    for added in rows:
-        print(f"{added['recipe']} on {added['data']}: test {added['test']} -> {args.csv}")
+    for column in ("test", "test_shifts", "valid"):
+        print(summary(rows, column))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ throughout; one process with the native kernels and with PyTorch's operations.
 """
 
 import argparse
-import csv
 import itertools
 import json
 import os
@@ -19,6 +18,8 @@ import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+
+from benchmarks import tables
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM_UP = 5  # updates
@@ -117,10 +118,7 @@ def main() -> None:
     for row in table:
         print(*(f"{key}={value}" for key, value in row.items()), sep="  ")
     if arguments.csv:
-        with arguments.csv.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(table[0]))
-            writer.writeheader()
-            writer.writerows(table)
+        tables.put(arguments.csv, table)
 
 
 if __name__ == "__main__":

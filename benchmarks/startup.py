@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import tables
+
 STAGES = """
 import json, sys, time
 marks = [("Python itself", time.time())]
@@ -55,15 +57,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--csv", type=Path)
     arguments = parser.parse_args()
     overrides = [_absolute(o) for o in arguments.overrides]
     with tempfile.TemporaryDirectory() as folder:
         measure(overrides, Path(folder))  # fills the cache
         rounds = [measure(overrides, Path(folder)) for _ in range(arguments.rounds)]
-    for name in rounds[0]:
-        print(f"{name:<28}{statistics.median(r[name] for r in rounds):6.2f} s")
-    totals = [sum(r.values()) for r in rounds]
-    print(f"{'all':<28}{statistics.median(totals):6.2f} s  ({min(totals):.2f} to {max(totals):.2f})")
+    stages = {name: [seconds[name] for seconds in rounds] for name in rounds[0]}
+    stages["all"] = [sum(seconds.values()) for seconds in rounds]
+    rows = [
+        {"stage": name, "seconds": statistics.median(seconds), "min": min(seconds), "max": max(seconds)}
+        for name, seconds in stages.items()
+    ]
+    for row in rows:
+        print("{stage:<28}{seconds:6.2f} s  ({min:.2f} to {max:.2f})".format(**row))
+    if arguments.csv:
+        tables.put(arguments.csv, [{k: v if k == "stage" else f"{v:.3f}" for k, v in row.items()} for row in rows])
 
 
 def _absolute(override: str) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from benchmarks import tables
 from convmixer.sweeps import search, storage
 from convmixer.sweeps.executors import Executor, LocalExecutor, Task
 from convmixer.sweeps.space import Space
@@ -63,7 +64,7 @@ def sweep(space: Space, how: Search, trials: int, executor: Executor, poll: floa
     return study
 
 
-def overhead(trials: int) -> None:
+def overhead(trials: int) -> tables.Row:
     """Print what an empty training takes in a sweep, and beside the start of Python with the same imports."""
     Path("empty.py").write_text(EMPTY)
     alone = [_seconds([sys.executable, "-c", IMPORTS]) for _ in range(10)]
@@ -76,6 +77,7 @@ def overhead(trials: int) -> None:
     print(f"{trials} empty trials, one after another, TPE, SQLite: {each:.3f} s each")
     print(f'python -c "import torch, labml": {imports:.3f} s (median of {len(alone)}, before and after)')
     print(f"overhead: {each - imports:.3f} s a trial")
+    return {"what": "seconds a trial of an empty training", "value": f"{each:.3f}", "beside": f"{imports:.3f}"}
 
 
 def _seconds(command: list[str]) -> float:
@@ -147,7 +149,7 @@ class Curve:
         self.stopped = True
 
 
-def compare(seeds: int, trials: int) -> None:
+def compare(seeds: int, trials: int) -> tables.Row:
     """Print the best that random search finds in `trials` full runs, and TPE with pruning in half the epochs."""
     rows = []
     for seed in range(seeds):
@@ -160,6 +162,8 @@ def compare(seeds: int, trials: int) -> None:
     for name, values in (("random", random), ("TPE, half the epochs", tpe)):
         print(f"{name:21} {statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}")
     print(f"at least as good in {wins} of {seeds}; the best possible is 0.95")
+    what = f"TPE with half the epochs, at least as good as random search in {wins} of {seeds}"
+    return {"what": what, "value": f"{statistics.mean(tpe):.4f}", "beside": f"{statistics.mean(random):.4f}"}
 
 
 def best_within(seed: int, how: Search, trials: int, epochs: int) -> float:
@@ -182,14 +186,17 @@ def main() -> None:
     arguments.add_argument("what", choices=("overhead", "search"))
     arguments.add_argument("--trials", type=int, help="overhead: 200; search: 30")
     arguments.add_argument("--seeds", type=int, default=20)
+    arguments.add_argument("--csv", type=lambda name: Path(name).resolve())
     given = arguments.parse_args()
     if given.what == "search":
-        compare(given.seeds, given.trials or 30)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        overhead(given.trials or TRIALS)
-        os.chdir("/")
+        row = compare(given.seeds, given.trials or 30)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            os.chdir(folder)
+            row = overhead(given.trials or TRIALS)
+            os.chdir("/")
+    if given.csv:
+        tables.put(given.csv, [row], key=("command",))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
     python -m benchmarks.throughput [--batch 64 256] [--model small 256/8] [--against labml_nn kernels=torch]
         [--rounds 5] [--seconds 5] [--csv FILE]
 
-Ours is `Trainer.train_step` on `Batches` as a run has them: images in memory, augmented by the batch, channels_last,
-fused AdamW, clipping, label smoothing, freed memory kept, native kernels where these can be compiled. Theirs is what
+Ours is `Trainer.train_step` of the recipe `small` as a run has it: images in memory, augmented by the batch, Muon,
+clipping, label smoothing, freed memory kept, native kernels where these can be compiled. Theirs is what
 labml_nn's experiment does: its model, a DataLoader with torchvision's transforms in the training process, its Adam,
 torch's allocator untouched. labml itself, which tracks every step there, is left out in their favour. `--against
 kernels=torch` puts our own step without the native kernels on the other side.
@@ -14,11 +14,10 @@ does meets both; a ratio is of two turns that follow each other. The first steps
 """
 
 import argparse
-import csv
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import count, product
 from multiprocessing.connection import Connection
@@ -29,16 +28,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convmixer.data.augmentation import Augmentation
-from convmixer.data.augmentation.crops import Translate
-from convmixer.data.augmentation.flips import Flip
-from convmixer.data.batches import Batches
-from convmixer.data.datasets import Dataset, Split
-from convmixer.model.kernels import choose_path
+from benchmarks import tables
+from convmixer.configs import Configs
+from convmixer.configs.building import build
 from convmixer.model.variants import conv_mixer
 from convmixer.training.hardware import cpu_name, keep_freed_memory
-from convmixer.training.optimizers import adamw, parameter_groups
-from convmixer.training.trainer import Trainer
 
 # d_model, n_layers, kernel_size, patch_size
 MODELS = {"small": (128, 8, 5, 4), "256/8": (256, 8, 7, 2)}
@@ -75,26 +69,16 @@ def images_and_labels() -> tuple[Tensor, Tensor]:
 
 
 def our_step(model_name: str, batch_size: int, kernels: str = "auto") -> Step:
-    """A training step as `convmixer` makes it."""
+    """Return a training step of the recipe `small`, with its optimizer and augmentation, of this network."""
     keep_freed_memory()
-    split = Split(*images_and_labels())
-    dataset = Dataset("noise", tuple("0123456789"), split, split, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
-    augmentation = Augmentation({"translate": Translate(4), "flip": Flip()}, seed=0, n=TRAINING_IMAGES)
-    batches = Batches(split, dataset, batch_size, torch.device("cpu"), seed=0, augmentation=augmentation)
-    model = conv_mixer(*MODELS[model_name])
-    choose_path(model, kernels, torch.device("cpu"), torch.float32)
-    trainer = Trainer(
-        model,
-        adamw(parameter_groups(model, 0.01, False), learning_rate=0.001, betas=[0.9, 0.999], eps=1e-8),
-        schedule=lambda done: 1.0,
-        train=batches,
-        valid=None,
-        total_steps=10**9,
-        label_smoothing=0.1,
-        gradient_clip=1.0,
+    network = dict(zip(("d_model", "n_layers", "kernel_size", "patch_size"), MODELS[model_name], strict=True))
+    conf = Configs()
+    conf.override(
+        {"recipe": "small", "data.dataset": "shapes", "kernels": kernels, "train_batch_size": batch_size, **network}
     )
-    model.train()
-    endless = (batch for epoch in count() for batch in batches.epoch(epoch))
+    trainer = build(conf).trainer
+    trainer.model.train()
+    endless = (batch for epoch in count() for batch in trainer.train.epoch(epoch) if len(batch[1]) == batch_size)
     return lambda: trainer.train_step(next(endless))
 
 
@@ -284,22 +268,7 @@ def main() -> None:
         )
         results.append(r)
     if args.csv:
-        add_rows(args.csv, results, ("model", "batch", "against"))
-
-
-def add_rows(path: Path, results: list, names: tuple[str, ...]) -> None:
-    """Add results (of one dataclass) to a file, in place of rows that have the same under `names`."""
-    rows = {}
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = {tuple(row[name] for name in names): row for row in csv.DictReader(file)}
-    for result in results:
-        row = {name: str(value) for name, value in asdict(result).items()}
-        rows[tuple(row[name] for name in names)] = row
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(results[0])])
-        writer.writeheader()
-        writer.writerows(rows.values())
+        tables.put(args.csv, map(asdict, results), key=("model", "batch", "against"))
 
 
 if __name__ == "__main__":

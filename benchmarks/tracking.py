@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import tables
+
 ROOT = Path(__file__).parents[1]
 VALUES = {"loss.train": 1.2345678, "accuracy.train": 0.5123456, "optim.lr": 0.0123456, "norm.weight": 39.337421}
 
@@ -51,8 +53,8 @@ def record(url: str, saves: int, blocks: int) -> None:
     print(json.dumps({"blocks": measured, "end": time.perf_counter() - ending}))
 
 
-def measure(url: str, arguments: argparse.Namespace) -> None:
-    """Print a row for one case."""
+def measure(name: str, url: str, arguments: argparse.Namespace) -> tables.Row:
+    """Measure one case, print it, and return its row."""
     command = [sys.executable, "-m", "benchmarks.tracking", "--record", url or "none"]
     command += ["--saves", str(arguments.saves), "--blocks", str(arguments.blocks)]
     with tempfile.TemporaryDirectory() as folder:
@@ -60,10 +62,19 @@ def measure(url: str, arguments: argparse.Namespace) -> None:
             command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, check=True
         )
     result = json.loads(ended.stdout)
+    print(name)
     costs = [block["microseconds"] for block in result["blocks"]]
     memory = [block["mebibytes"] for block in result["blocks"]]
     print(f"  µs of CPU a save, in {arguments.blocks} blocks: {' '.join(f'{cost:.1f}' for cost in costs)}")
     print(f"  memory {memory[0]:.0f} to {memory[-1]:.0f} MiB, end {result['end']:.2f} s")
+    return {
+        "case": name,
+        "microseconds_first": f"{costs[0]:.1f}",
+        "microseconds_last": f"{costs[-1]:.1f}",
+        "mebibytes_first": f"{memory[0]:.0f}",
+        "mebibytes_last": f"{memory[-1]:.0f}",
+        "seconds_at_the_end": f"{result['end']:.2f}",
+    }
 
 
 def main() -> None:
@@ -71,6 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--saves", type=int, default=100_000)
     parser.add_argument("--blocks", type=int, default=10)
+    parser.add_argument("--csv", type=Path)
     parser.add_argument("--record", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.record:
@@ -88,11 +100,11 @@ def main() -> None:
             "and a server that never answers": f"http://127.0.0.1:{silent.getsockname()[1]}/api/v1/default",
         }
         try:
-            for name, url in cases.items():
-                print(name)
-                measure(url, arguments)
+            rows = [measure(name, url, arguments) for name, url in cases.items()]
         finally:
             standin.kill()
+    if arguments.csv:
+        tables.put(arguments.csv, rows)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from dashboards import dashboard, one_run, start_dashboard  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
 from PIL import Image
-from preloaded import Preloaded
+from preloaded import ForkedProcess, Preloaded
 
 from convmixer.cli import main
 from convmixer.tracking.run_folder import read_log
@@ -168,28 +168,23 @@ def _in_new_process(words: list[str], folder: Path, environment: dict[str, str])
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen]:
+def start(tmp_path: Path, preloaded: Preloaded) -> Callable[..., ForkedProcess]:
     """Starts `python experiment.py ...` in the same folder as `command` and does not wait for it."""
-    started: list[subprocess.Popen] = []
+    started: list[ForkedProcess] = []
 
-    def begin(*arguments: str, script: Path = EXPERIMENT) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, str(script), *arguments],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+    def begin(*arguments: str, script: Path = EXPERIMENT) -> ForkedProcess:
+        started.append(preloaded.start([str(script), *map(str, arguments)], tmp_path))
+        return started[-1]
 
     yield begin
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait(60)
+        process.stdout.close()
+        process.stderr.close()
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen | ForkedProcess, seconds: float = 60) -> None:
     """Wait until `condition` holds; the process must not end before."""
     end = time.monotonic() + seconds
     while not condition():

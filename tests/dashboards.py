@@ -99,7 +99,7 @@ def start_dashboard() -> Iterator[Callable[..., Dashboard]]:
     yield start
     for process in started:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

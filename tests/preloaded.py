@@ -8,19 +8,75 @@ import array
 import json
 import os
 import runpy
+import select
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import traceback
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 LONGEST_REQUEST = 2**20  # bytes
 
 
+class ForkedProcess:
+    """A fork that runs a script, to be used like a `subprocess.Popen` with text pipes."""
+
+    def __init__(self, words: list[str], status: BinaryIO, stdout: TextIO, stderr: TextIO) -> None:
+        self.args, self._status, self.stdout, self.stderr = words, status, stdout, stderr
+        self.pid = int(status.readline())
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return the exit status, as `subprocess` gives it, or None if the process has not ended."""
+        return self._read_status(0)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until the process has ended, and return its exit status.
+
+        Raises:
+            TimeoutExpired: it did not end within so many seconds.
+        """
+        if self._read_status(timeout) is None:
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def _read_status(self, timeout: float | None) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            self.returncode = int(self._status.readline())
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """Read both streams to their ends, and wait for the process, within so many seconds."""
+        with ThreadPoolExecutor(2) as pool:
+            texts = [pool.submit(_rest, stream) for stream in (self.stdout, self.stderr)]
+            _, unread = wait(texts, timeout)
+            if unread:
+                self.kill()  # what is read until then is lost with it
+                raise subprocess.TimeoutExpired(self.args, timeout)
+        self.wait(timeout)
+        return texts[0].result(), texts[1].result()
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def _rest(stream: TextIO) -> str:
+    return "" if stream.closed else stream.read()
+
+
 class Preloaded:
-    """A process that has imported the package, and runs one script after another in forks of itself."""
+    """A process that has imported the package, and runs scripts in forks of itself."""
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -29,57 +85,68 @@ class Preloaded:
         )
         theirs.close()
 
+    def start(self, words: list[str], folder: Path, **environment: str) -> ForkedProcess:
+        """Start `python SCRIPT ARGUMENTS` in a folder, with pipes for its output."""
+        read, write = zip(*(os.pipe() for _ in range(3)), strict=True)
+        self._send(words, folder, environment, write)
+        for end in write:
+            os.close(end)
+        status = os.fdopen(read[2], "rb", buffering=0)
+        return ForkedProcess(words, status, *(open(end, encoding="utf-8") for end in read[:2]))
+
     def run(self, words: list[str], folder: Path, seconds: float) -> subprocess.CompletedProcess:
         """Run `python SCRIPT ARGUMENTS` in a folder, as `subprocess.run` with captured text does.
 
         Raises:
             TimeoutExpired: it did not end in time; it was killed.
         """
-        request = json.dumps({"words": words, "folder": str(folder), "environment": dict(os.environ)}).encode()
-        with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-            socket.send_fds(self._socket, [request], [output.fileno(), errors.fileno()])
-            pid = int(self._socket.recv(64))
-            self._socket.settimeout(seconds)
-            try:
-                status = int(self._socket.recv(64))
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                self._socket.settimeout(None)
-                self._socket.recv(64)
-                raise subprocess.TimeoutExpired(words, seconds) from None
-            self._socket.settimeout(None)
-            return subprocess.CompletedProcess(words, status, _text(output), _text(errors))
+        process = self.start(words, folder)
+        with process.stdout, process.stderr:
+            output, errors = process.communicate(seconds)
+        return subprocess.CompletedProcess(words, process.returncode, output, errors)
+
+    def _send(self, words: list[str], folder: Path, environment: dict[str, str], files: Sequence[int]) -> None:
+        request = {"words": words, "folder": str(folder), "environment": os.environ | environment}
+        socket.send_fds(self._socket, [json.dumps(request).encode()], files)
 
     def close(self) -> None:
         self._socket.close()
         self._process.wait()
 
 
-def _text(file) -> str:
-    file.seek(0)
-    return file.read().decode().replace("\r\n", "\n")
-
-
 def serve(connection: socket.socket) -> None:
     """Fork for each request until the other end is closed."""
+    supervisors = set()
     while True:
         request, files = _receive(connection)
         if not request:
             return
-        pid = os.fork()
-        if pid == 0:
+        supervisor = os.fork()
+        if supervisor == 0:
             connection.close()
-            _become(json.loads(request), files)
+            _supervise(json.loads(request), *files)
         for file in files:
             os.close(file)
-        connection.send(str(pid).encode())
-        _, status = os.waitpid(pid, 0)
-        connection.send(str(os.waitstatus_to_exitcode(status)).encode())
+        supervisors = {pid for pid in {*supervisors, supervisor} if os.waitpid(pid, os.WNOHANG)[0] == 0}
+
+
+def _supervise(request: dict, stdout: int, stderr: int, status: int) -> None:
+    """Fork the process that runs the script; write its process ID, and when it has ended its exit status."""
+    pid = os.fork()
+    if pid == 0:
+        os.close(status)
+        _become(request, [stdout, stderr])
+    os.close(stdout)
+    os.close(stderr)
+    os.write(status, b"%d\n" % pid)
+    _, ended = os.waitpid(pid, 0)
+    os.write(status, b"%d\n" % os.waitstatus_to_exitcode(ended))
+    os._exit(0)
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int]]:
     files = array.array("i")
-    request, ancillary, _, _ = connection.recvmsg(LONGEST_REQUEST, socket.CMSG_SPACE(2 * files.itemsize))
+    request, ancillary, _, _ = connection.recvmsg(LONGEST_REQUEST, socket.CMSG_SPACE(3 * files.itemsize))
     for _, _, data in ancillary:
         files.frombytes(data)
     return request, list(files)

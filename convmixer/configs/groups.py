@@ -14,6 +14,7 @@ from convmixer.data.augmentation import ALL_NAMES
 from convmixer.data.augmentation.randaugment import CHOICE_SETS
 from convmixer.data.datasets import Dataset
 from convmixer.tracking.trackers import TRACKERS
+from convmixer.training.optimizers import FIRST_WEIGHTS
 
 
 class DataConfigs(BaseConfigs):
@@ -119,6 +120,7 @@ class OptimizerConfigs(BaseConfigs):
     learning_rate: Annotated[float, Knob("largest learning rate of the schedule", above=0, high=100)] = 0.01
     weight_decay: Annotated[float, Knob("weight decay; decoupled in AdamW and Muon", low=0, high=100)] = 0.01
     decay_norms_and_biases: Annotated[bool, Knob("also decay BatchNorm's parameters and biases")] = False
+    first_weights: Annotated[str, Knob("the filters of the first convolution", choices=FIRST_WEIGHTS)] = "decayed"
     betas: Annotated[list[float], Knob("AdamW's decay rates of its two averages", low=0, high=0.99999)] = [0.9, 0.999]  # noqa: RUF012
     eps: Annotated[float, Knob("AdamW's epsilon", above=0, high=1)] = 1e-8
     momentum: Annotated[float, Knob("SGD's Nesterov momentum", low=0, high=0.9999)] = 0.9

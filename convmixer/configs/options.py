@@ -144,7 +144,7 @@ def _shapes() -> Dataset:
 
 
 def _groups(c: OptimizerConfigs) -> list[dict]:
-    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases)
+    groups = optimizers.parameter_groups(c.model, c.weight_decay, c.decay_norms_and_biases, c.first_weights)
     return optimizers.faster_norm_biases(groups, c.model, c.learning_rate, c.norm_bias_factor)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from convmixer.errors import UserError
 from convmixer.trained.network import Trained
 from convmixer.trained.views import View
 from convmixer.training.hardware import autocast, choose_device, choose_precision, keep_freed_memory
@@ -41,10 +40,7 @@ class Classifier:
         with autocast(self.device, self.precision):
             logits = self.model(self.trained.normalise(images))
         logits = logits.float().cpu()
-        if not logits.isfinite().all():
-            raise UserError(
-                f"{self.trained.name}: the outputs are not finite: try precision=float32; else the weights are damaged"
-            )
+        self.trained.check_finite(logits)
         return logits
 
     def mean_logits(self, images: Tensor, views: Sequence[View]) -> Tensor:

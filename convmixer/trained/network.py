@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convmixer.data.normalisation import Normalisation
+from convmixer.errors import UserError
 from convmixer.trained.image_input import ImageInput, batch, is_one_image
 
 AT_ONCE = 64  # images
@@ -68,7 +69,7 @@ class Trained:
             The probability of every class by its name; of several images a list of such, in their order.
 
         Raises:
-            UserError: something is no image, or can't be read.
+            UserError: something is no image, or can't be read; the outputs are not finite.
         """
         if is_one_image(images):
             return self._classify([images])[0]
@@ -77,10 +78,22 @@ class Trained:
             found += self._classify(some)
         return found
 
+    def check_finite(self, logits: Tensor) -> None:
+        """Check that outputs are numbers: a network that diverged says nothing about an image.
+
+        Raises:
+            UserError: one is not finite.
+        """
+        if not logits.isfinite().all():
+            raise UserError(
+                f"{self.name}: the outputs are not finite: try precision=float32; else the weights are damaged"
+            )
+
     @torch.inference_mode()
     def _classify(self, images: Iterable[ImageInput]) -> list[dict[str, float]]:
         device = next(self.model.parameters()).device
         logits = self.model(self.normalise(batch(images, self.image_shape).to(device)))
+        self.check_finite(logits)
         values, labels = logits.cpu().double().softmax(1).sort(descending=True)
         rows = zip(labels.tolist(), values.tolist(), strict=True)
         return [dict(zip((self.classes[n] for n in order), shares, strict=True)) for order, shares in rows]

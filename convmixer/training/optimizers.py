@@ -10,16 +10,31 @@ from convmixer.errors import UserError
 from convmixer.training.muon import BatchedMuon
 
 MUON = "muon"  # the name of the group that Muon updates
+FIRST_WEIGHTS = ("decayed", "not_decayed", "frozen")
 
 
-def parameter_groups(model: nn.Module, weight_decay: float, decay_norms_and_biases: bool) -> list[dict]:
-    """Group parameters: weights that decay, and (unless `decay_norms_and_biases`) norms and biases that do not.
+def parameter_groups(
+    model: nn.Module, weight_decay: float, decay_norms_and_biases: bool, first_weights: str = "decayed"
+) -> list[dict]:
+    """Group parameters: those that decay, and those that do not.
 
-    Norms and biases are the parameters of one dimension.
+    Norms and biases, the parameters of one dimension, decay only with `decay_norms_and_biases`.
+
+    Args:
+        first_weights: what becomes of the filters of the first convolution, one of `FIRST_WEIGHTS`. Frozen, they
+            need no gradient any more, and are in no group. Weight decay shrinks whitening filters.
     """
+    first = next((module.weight for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and first_weights == "frozen":
+        first.requires_grad_(False)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in parameters if p.ndim > 1 or decay_norms_and_biases]
-    exempt = [p for p in parameters if p.ndim == 1 and not decay_norms_and_biases]
+    exempt = [
+        p
+        for p in parameters
+        if (p.ndim == 1 and not decay_norms_and_biases) or (p is first and first_weights == "not_decayed")
+    ]
+    ids = {id(p) for p in exempt}
+    decayed = [p for p in parameters if id(p) not in ids]
     groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": exempt, "weight_decay": 0.0},

@@ -66,6 +66,7 @@ def test_the_run_of_kernels_checks_them_first_and_writes_a_row_for_each_measurem
     assert found["machine"][0]["commit"] in (travel.FOLDER / "run").read_text()
 
 
+@pytest.mark.slow
 def test_the_run_of_trainings_writes_each_epoch_and_goes_through_its_seeds_in_one_process(elsewhere: Path) -> None:
     found = run_there("training", elsewhere)
     assert {row["outcome"] for row in found["stages"]} == {"done"}

@@ -28,6 +28,7 @@ def odd(tmp_path: Path) -> Path:
     return Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), b"project\xfe")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_every_command_works_and_shows_odd_bytes_escaped(odd: Path, encoding: str) -> None:
     def output(*arguments: str) -> str:

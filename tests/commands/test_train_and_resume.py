@@ -138,14 +138,18 @@ def uninterrupted(long_run_overrides, tmp_path_factory) -> Run:
 
 
 @pytest.mark.xdist_group("stopped")  # one worker, which trains the uninterrupted run once
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],
+    ids=lambda n: n.name,
+)
 def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
     number, start, command, uninterrupted, long_run_overrides, tmp_path
 ) -> None:
     process = start(*long_run_overrides)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 25, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
 
     stopped = only_run(tmp_path)
     assert not stopped.summary
@@ -168,7 +172,7 @@ def test_resume_says_that_the_number_of_threads_is_another(start, command, long_
     process = start(*long_run_overrides)  # with one thread, as conftest.py has it
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     line = "threads were 1 before, now 2: bits may differ from an unbroken run's"
     assert line in command("resume", "last", OMP_NUM_THREADS="2").stdout
     assert line in (only_run(tmp_path).folder / "console.log").read_text()
@@ -179,7 +183,7 @@ def test_another_user_can_resume_nothing_and_changes_nothing(start, long_run_ove
     process = start(*long_run_overrides)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
@@ -201,7 +205,7 @@ def test_resume_refuses_what_would_change_the_result(start, command, long_run_ov
     second = command("resume", "last", status=2)
     assert "another process" in second.stderr
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert "d_model can't be changed" in command("resume", "last", "d_model=16", status=2).stderr
     assert "unknown key" in command("resume", "last", "d_modle=16", status=2).stderr
     assert "there is no run" in command("resume", "fffff", status=2).stderr
@@ -250,6 +254,7 @@ def test_minutes_are_measured_into_steps_and_recorded(command, tiny_run_override
     assert_same_result(run("last", tmp_path / "logs"), timed)
 
 
+@pytest.mark.slow
 def test_seeds_in_one_process_as_on_a_gpu_are_the_same_runs(command, tiny_run_overrides, tmp_path) -> None:
     as_on_a_gpu = tmp_path / "as_on_a_gpu.py"
     lines = (
@@ -271,7 +276,7 @@ def test_seeds_that_are_stopped_leave_a_run_that_can_be_resumed(start, long_run_
     process = start(*long_run_overrides, "seeds=2")
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=60)
     stopped = only_run(tmp_path)
     assert process.returncode == 143 and stopped.status == "interrupted"
     assert f"resume {stopped.uuid}" in errors and stopped.checkpoint("last").exists()

@@ -60,7 +60,7 @@ def test_it_is_resumed(command, start, mine, tiny_run_overrides, tmp_path) -> No
     process = start(*overrides, "steps=400", script=mine)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 143
     mine.write_text(mine.read_text() + "# edited\n")
     said = command("resume", "last", script=mine).stdout

@@ -280,7 +280,7 @@ def test_a_killed_dashboard_and_a_damaged_database(tmp_path: Path, start_dashboa
     (mode,) = sqlite3.connect(logs / "dashboard.sqlite").execute("PRAGMA journal_mode").fetchone()
     assert mode == "wal"
     stopped.process.send_signal(signal.SIGINT)
-    assert stopped.process.wait(timeout=10) == 130
+    assert stopped.process.wait(timeout=60) == 130
     assert stopped.process.stderr.read().strip() == ""
     assert not (logs / ".dashboard.json").exists()
 

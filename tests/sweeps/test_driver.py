@@ -270,7 +270,7 @@ def kill_a_run(process: subprocess.Popen) -> None:
 @pytest.mark.parametrize(
     ("kill", "kills"),
     [
-        *((kill, 5) for kill in (kill_all, kill_driver, kill_a_run)),
+        (kill_all, 4),
         *(pytest.param(kill, 40, marks=pytest.mark.slow) for kill in (kill_all, kill_driver, kill_a_run)),
     ],
 )

@@ -122,6 +122,7 @@ def test_a_locked_database_is_waited_for_and_that_is_said(here: Path, monkeypatc
     assert said[-1] == "the study's database can be used again"
 
 
+@pytest.mark.slow
 def test_one_that_stays_locked_ends_the_sweep_in_one_line(here: Path, monkeypatch) -> None:
     monkeypatch.setenv("STANDIN_SECONDS", "30")
     monkeypatch.setattr("convmixer.sweeps.database.PATIENCE", 0.1)

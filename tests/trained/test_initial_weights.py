@@ -87,7 +87,7 @@ def test_the_same_classes_keep_their_head_and_a_resumed_run_needs_the_file_no_mo
     process = start(*second)
     wait_for(lambda: metrics_saved(tmp_path / "logs") > before + 5, process)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 143
     interrupted = all_runs(tmp_path / "logs")[-1]
     assert "begins  first.safetensors: 37 of 37 tensors" in (interrupted.folder / "console.log").read_text()

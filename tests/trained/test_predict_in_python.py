@@ -89,3 +89,11 @@ def test_a_session_sees_the_public_names_alone() -> None:
     shown = {name for name in dir(convmixer) if not name.startswith("__")}
     assert shown >= set(convmixer.__all__) and "predict" in dir(trained)
     assert all(name in convmixer.__all__ or f"convmixer.{name}" in __import__("sys").modules for name in shown)
+
+
+def test_a_diverged_network_says_nothing_about_an_image() -> None:
+    diverged = load(PROJECT / "weights" / "small-cifar10-jpeg.safetensors")
+    with torch.no_grad():
+        diverged.model.classification.linear.weight.fill_(torch.nan)
+    with pytest.raises(UserError, match="the outputs are not finite"):
+        diverged.predict(PIXELS)

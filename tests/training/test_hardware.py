@@ -64,6 +64,7 @@ print(min(page_faults_of_a_step() for _ in range(5)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
 def test_freed_memory_that_is_kept_need_not_be_fetched_again():
     faults = {}

@@ -35,6 +35,17 @@ def test_norms_and_biases_do_not_decay_unless_asked() -> None:
     assert len(everything["params"]) == len(names)
 
 
+@pytest.mark.parametrize("treatment", ["not_decayed", "frozen"])
+def test_the_first_convolution_s_filters_may_be_spared(treatment: str) -> None:
+    model = conv_mixer(8, 2, 3, 2)
+    first = model.patch_emb.conv.weight
+    decayed, exempt = parameter_groups(model, 0.1, False, treatment)
+    assert all(p is not first for p in decayed["params"])
+    assert any(p is first for p in exempt["params"]) == (treatment == "not_decayed")
+    assert first.requires_grad == (treatment == "not_decayed")
+    assert all(p.requires_grad for p in model.parameters() if p is not first)
+
+
 def test_adamw_is_fused_and_sgd_has_nesterov_momentum() -> None:
     groups = parameter_groups(conv_mixer(8, 1, 3, 2), 0.1, False)
     assert adamw(groups, 0.1, [0.9, 0.99], 1e-8).defaults["fused"]

@@ -1,12 +1,12 @@
 """What became of faults, as a table: results/faults.csv."""
 
-import csv
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import tables
 from convmixer.experiment.summary import versions
 from convmixer.training.hardware import cpu_name
 
@@ -48,17 +48,12 @@ class Outcome:
 
 def add_row(table: Path, row: dict[str, str]) -> None:
     """Put a row into the table, in place of one of the same command."""
-    rows = (read_rows(table) if table.exists() else {}) | {row["command"]: row}
-    with table.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row.keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows.values())
+    tables.put(table, [row], key=("command",))
 
 
 def read_rows(table: Path) -> dict[str, dict[str, str]]:
     """The rows of the table, by command."""
-    with table.open(newline="", encoding="utf-8") as file:
-        return {row["command"]: row for row in csv.DictReader(file)}
+    return {row["command"]: row for row in tables.read(table)}
 
 
 def markdown(rows: Mapping[str, dict[str, str]], faults: Mapping[str, Callable]) -> str:

@@ -10,7 +10,6 @@ the place given, the canary. `tests/files/test_untrusted.py` does the same for a
 """
 
 import argparse
-import csv
 import random
 import resource
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import tables
 from benchmarks.robustness.fuzz.attempts import TARGETS, attempt, fuzzing_room
 
 
@@ -51,15 +51,15 @@ def main() -> None:
                         traceback.print_exc()
             number += 1
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    rows = [[name, sum(c.values()), c["read"], c["refused"], c["broken"]] for name, c in counts.items()]
+    rows = [
+        {"input": name, "tried": sum(c.values()), **{outcome: c[outcome] for outcome in ("read", "refused", "broken")}}
+        for name, c in counts.items()
+    ]
     for row in rows:
-        print(*row, sep="\t")
-    print(f"inputs {sum(row[1] for row in rows):,}, seeds {args.seed} to {number - 1}, peak memory {peak} MiB")
+        print(*row.values(), sep="\t")
+    print(f"inputs {sum(row['tried'] for row in rows):,}, seeds {args.seed} to {number - 1}, peak memory {peak} MiB")
     if args.csv:
-        with open(args.csv, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["input", "tried", "read", "refused", "broken"])
-            writer.writerows(rows)
+        tables.put(args.csv, rows)
 
 
 if __name__ == "__main__":
