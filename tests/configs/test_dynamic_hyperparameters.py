@@ -77,7 +77,7 @@ def test_set_changes_what_a_script_s_own_return_and_a_resumed_run_has_the_same_b
     )
     said = command("set", "last", "rate=0.003", "share=0.25", script=mine).stdout
     assert ": rate=0.003 (was 0.02)" in said and ": share=0.25 (was 0.5)" in said
-    wait_for(lambda: run.metrics["optim.lr"].dropna().iloc[-1] < run.metrics["optim.lr"].iloc[0], training)
+    wait_for(lambda: run.metrics["optim.lr"].dropna().iloc[-1] < run.metrics["optim.lr"].iloc[0], training, seconds=200)
     rates = run.metrics["optim.lr"].dropna()
     assert rates.iloc[-1] == pytest.approx(rates.iloc[0] * 0.003 / 0.02)
     assert set(run.metrics["hp.rate"].dropna()) == {0.02, 0.003} and {0.5, 0.25} <= set(run.metrics["hp.share"])
