@@ -5,7 +5,7 @@ As a library:
     from convmixer import conv_mixer_256_8, load
 
     model = conv_mixer_256_8(n_classes=10)
-    trained = load("weights/small-cifar10-jpeg.safetensors")
+    trained = load("weights/small-cifar10.safetensors")
 """
 
 from importlib import import_module

@@ -55,7 +55,7 @@ class Trained:
         """Classify an image: return its classes with their probabilities, the most probable first.
 
         >>> from convmixer import load
-        >>> trained = load("weights/small-cifar10-jpeg.safetensors")
+        >>> trained = load("weights/small-cifar10.safetensors")
         >>> probabilities = trained.predict(torch.zeros(3, 32, 32))
         >>> len(probabilities), f"{sum(probabilities.values()):.4f}"
         (10, '1.0000')

@@ -33,7 +33,7 @@ def load(reference: str | Path, configs_class: type[ModelConfigs] | None = None)
     """Load a trained network, on the CPU in evaluation mode, with its classes and how it wants its images.
 
     >>> from convmixer import load
-    >>> trained = load("weights/small-cifar10-jpeg.safetensors")
+    >>> trained = load("weights/small-cifar10.safetensors")
     >>> trained.classes[:3], trained.image_shape
     (('airplane', 'automobile', 'bird'), (32, 32, 3))
     >>> import torch

@@ -15,7 +15,7 @@ from convmixer import load
 from convmixer.model.interchange import LAYOUTS
 from convmixer.tracking.runs import run
 
-WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
+WEIGHTS = PROJECT / "weights" / "small-cifar10.safetensors"
 
 
 def images(n: int) -> Tensor:
@@ -232,7 +232,7 @@ def test_a_folder_for_the_hub_is_what_its_card_says(here, call, refusal):
     metadata = ModelCard.load(here / "mine" / "README.md").data
     assert (metadata.license, metadata.library_name, metadata.pipeline_tag) == ("mit", "timm", "image-classification")
     (result,) = metadata.eval_results
-    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.8409, "cifar10-jpeg")
+    assert (result.metric_type, result.metric_value, result.dataset_name) == ("accuracy", 0.8741, "cifar10")
     assert "exists; --force overwrites" in refusal(arguments)
     call(*arguments, "--force")
     (here / "mine" / "secret.txt").write_text("")

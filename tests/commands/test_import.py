@@ -303,7 +303,7 @@ def ours(tmp_path_factory) -> Path:
     """A file of ours."""
     output = tmp_path_factory.mktemp("ours") / "ours.safetensors"
     with pytest.raises(SystemExit):
-        main(arguments=["export", str(PROJECT / "weights" / "small-cifar10-jpeg.safetensors"), "--output", str(output)])
+        main(arguments=["export", str(PROJECT / "weights" / "small-cifar10.safetensors"), "--output", str(output)])
     return output
 
 

@@ -186,7 +186,7 @@ def test_a_postscript_file_that_is_called_a_picture_is_no_image(here: Path, refu
     """Pillow would start Ghostscript on it."""
     (here / "images" / "airplane").mkdir(parents=True)
     (here / "images" / "airplane" / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\nshowpage\n")
-    weights = str(SAMPLE.parents[2] / "weights" / "small-cifar10-jpeg.safetensors")
+    weights = str(SAMPLE.parents[2] / "weights" / "small-cifar10.safetensors")
     assert "1.png is not an image" in refusal(["evaluate", weights, "--data", "images"])
 
 

@@ -14,7 +14,7 @@ from convmixer.tracking.runs import all_runs, run
 from convmixer.trained.initial_weights import load_initial_weights
 from convmixer.trained.opening import from_file
 
-WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
+WEIGHTS = PROJECT / "weights" / "small-cifar10.safetensors"
 
 
 def configs(**overrides) -> Configs:

@@ -18,7 +18,7 @@ from convmixer.model import variants
 from convmixer.trained import opening
 from convmixer.trained.weight_files import load_weights, save_weights
 
-WEIGHTS = PROJECT / "weights" / "small-cifar10-jpeg.safetensors"
+WEIGHTS = PROJECT / "weights" / "small-cifar10.safetensors"
 
 
 def python(code: str, folder: Path, *path: Path) -> str:

@@ -12,7 +12,7 @@ import convmixer
 from convmixer import UserError, load
 from convmixer.trained.network import AT_ONCE
 
-trained = load(PROJECT / "weights" / "small-cifar10-jpeg.safetensors")
+trained = load(PROJECT / "weights" / "small-cifar10.safetensors")
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
@@ -92,7 +92,7 @@ def test_a_session_sees_the_public_names_alone() -> None:
 
 
 def test_a_diverged_network_says_nothing_about_an_image() -> None:
-    diverged = load(PROJECT / "weights" / "small-cifar10-jpeg.safetensors")
+    diverged = load(PROJECT / "weights" / "small-cifar10.safetensors")
     with torch.no_grad():
         diverged.model.classification.linear.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="the outputs are not finite"):
