@@ -1,5 +1,7 @@
 """The command `dashboard`."""
 
+from pathlib import Path
+
 import click
 
 from convmixer.project import logs_folder
@@ -13,11 +15,20 @@ from convmixer.project import logs_folder
     "--host", default="127.0.0.1", show_default=True, help="Address; other machines need the token that is printed."
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
-def dashboard(port: int, host: str, open_browser: bool) -> None:
+@click.pass_obj
+def dashboard(configs_class: type | None, port: int, host: str, open_browser: bool) -> None:
     """Show all runs in labml's web app, also running ones.
 
     Ctrl-C ends it.
     """
     from convmixer.dashboard.server import serve
 
-    serve(logs_folder(), host, port, open_browser)
+    def change(folder: Path, assignment: str) -> None:
+        """Ask for a change in a run. PyTorch is imported by the first one only: showing runs does without."""
+        from convmixer.commands.set_ import ask_for
+        from convmixer.configs import Configs
+        from convmixer.tracking.runs import Run
+
+        ask_for(configs_class or Configs, Run(folder), [assignment])
+
+    serve(logs_folder(), host, port, change, open_browser)

@@ -1,6 +1,7 @@
 """The command `set`."""
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -25,31 +26,44 @@ def set_(configs_class: type, run: str, overrides: tuple[str, ...]) -> None:
     and the length (epochs or steps) change before the next update, strengths of augmentation with the next epoch.
     `stop=true` ends the training now, and tests its weights.
     """
-    from convmixer.configs.checks import check_configs
+    from convmixer.tracking import runs
+    from convmixer.tracking.labml_fixes import use_project_folder
+
+    use_project_folder()
+    chosen = runs.run(run)
+    try:
+        number, n = ask_for(configs_class, chosen, overrides)
+    except OSError as error:
+        raise UserError(f"{chosen.folder}: can't be written: {error.strerror}") from None
+    _answer(chosen, number, n)
+
+
+def ask_for(configs_class: type, run: "Run", assignments: Sequence[str]) -> tuple[int, int]:
+    """Check `KEY=VALUE` words, and append them to the requests of a run.
+
+    Returns:
+        How many requests the run has now, and how many of them are these.
+
+    Raises:
+        UserError: a value is wrong, or can't be changed in this run.
+        OSError: the run's folder can't be written.
+    """
+    from convmixer.configs.checks import check_live
     from convmixer.configs.keys import keys_of
     from convmixer.configs.overrides import check, split_assignments
     from convmixer.configs.reopening import reopen_live
-    from convmixer.tracking import runs
-    from convmixer.tracking.labml_fixes import use_project_folder
     from convmixer.tracking.live_changes import Request, ask
 
-    use_project_folder()
-    asked = split_assignments(overrides)
+    asked = split_assignments(assignments)
     if not asked:
         raise UserError("command line: give what to change, as optimizer.learning_rate=0.005, or stop=true")
     stops = _stops(asked.pop("stop", None))
-    chosen = runs.run(run)
-    conf = reopen_live(configs_class, chosen, asked)
-    check_configs(conf)
-    if "optimizer.weight_decay" in asked and not chosen.recorded["optimizer.weight_decay"]:
+    check_live(reopen_live(configs_class, run, asked), asked)
+    if "optimizer.weight_decay" in asked and not run.recorded["optimizer.weight_decay"]:
         raise UserError("optimizer.weight_decay was 0 when this run began, so it can't be changed in it")
     values = check(asked, keys_of(configs_class), "command line")
     requests = [Request(key, value) for key, value in values.items()] + ([Request("stop", True)] if stops else [])
-    try:
-        number = ask(chosen.folder, requests)
-    except OSError as error:
-        raise UserError(f"{chosen.folder}: can't be written: {error.strerror}") from None
-    _answer(chosen, number, len(requests))
+    return ask(run.folder, requests), len(requests)
 
 
 def _stops(value: str | None) -> bool:

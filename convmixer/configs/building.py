@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from labml.internal.configs.dynamic_hyperparam import DynamicHyperParam
 from torch import Tensor, nn
 
 from convmixer.configs.batch_sizes import batch_norm_is_global, batch_size, images_at_once, size_factor
@@ -70,6 +72,7 @@ def build(c: "Configs", workers: Workers = ALONE, resumed: Run | None = None) ->
         experiment = _wire(c, workers, device, residence)
     experiment.initial_weights = initial_weights
     experiment.own = own_parts(c.values(), keys_of(type(c)))
+    experiment.dynamic = _dynamic(c)
     c.make_groups()
     if c.minutes is not None and c.values()["steps"] is None:
         experiment.trainer.total_steps = c.steps = _steps_in_minutes(experiment.trainer, c.minutes)
@@ -157,6 +160,15 @@ def plain_batches(
 ) -> Batches:
     """Make batches of a split in its own order, not augmented, normalised as the training images are."""
     return Batches(split, c.data.dataset, c.valid_batch_size, device, resident=resident, parts=workers.parts)
+
+
+def _dynamic(c: "Configs") -> dict[str, DynamicHyperParam]:
+    """Return labml's dynamic hyperparameters among the parts, by key."""
+    names = [name for name, key in keys_of(type(c)).items() if key.prototype]
+    found = {name: attrgetter(name)(c) for name in names}
+    for name, part in found.items():
+        part.register(name)  # one that an option made is not yet
+    return found
 
 
 def _total_steps(c: "Configs", steps_per_epoch: int) -> int:

@@ -1,6 +1,6 @@
 """Checks values against each other and against the data, before a run begins."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,9 @@ from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING, Augmentation
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
-from convmixer.experiment.live_changes import is_live
 from convmixer.project import FOLDER_NAME, is_folder_name
 from convmixer.tracking.app_server import wrong_url
-from convmixer.tracking.live_changes import read_changes
+from convmixer.tracking.live_changes import is_live, is_strength, read_changes
 from convmixer.tracking.trackers import check_installed
 from convmixer.training.distributed.workers import ALONE, Workers
 from convmixer.training.hardware import choose_device, choose_precision
@@ -41,6 +40,17 @@ def check_configs(c: "Configs", workers: Workers = ALONE) -> None:
         raise UserError(f"overrides: {message}")
 
 
+def check_live(c: "Configs", changed: Collection[str]) -> None:
+    """Check values that are changed while a run trains: strengths of augmentation must fit the images and each other.
+
+    Raises:
+        UserError: they do not; the message is one line.
+    """
+    message = _augmentation(c) if any(map(is_strength, changed)) else None
+    if message:
+        raise UserError(f"overrides: {message}")
+
+
 def check_changes_file(file: Path, keys: Mapping[str, Key]) -> None:
     """Check the changes that `set` made in a run, before they are made again.
 
@@ -49,7 +59,7 @@ def check_changes_file(file: Path, keys: Mapping[str, Key]) -> None:
     """
     for change in read_changes(file):
         check({change.key: change.value}, keys, str(file))
-        if not is_live(change.key):
+        if not (is_live(change.key) or keys[change.key].prototype):
             raise UserError(f"{file}: {change.key} can't be changed while a run trains")
 
 

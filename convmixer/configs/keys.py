@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from labml.configs import BaseConfigs
+from labml.internal.configs.dynamic_hyperparam import DynamicHyperParam
 
+from convmixer.configs.dynamic import Prototype, prototype_of
 from convmixer.console import is_plain
 
 YES, NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -49,6 +51,12 @@ class Key:
     default: Any
     options: tuple[str, ...]
     knob: Knob
+    prototype: Prototype | None = None  # of one of labml's dynamic hyperparameters
+
+    def part(self, value: Any) -> Any:
+        """Return what the `Configs` object holds for a value: the value, or a dynamic hyperparameter that has it."""
+        is_number = self.prototype is not None and not isinstance(value, str)
+        return self.prototype.with_value(self.name, value) if is_number else value
 
     @property
     def is_plain(self) -> bool:
@@ -205,10 +213,20 @@ def keys_of(configs_class: type[BaseConfigs], prefix: str = "") -> dict[str, Key
         kind, knob = _split_annotation(annotation)
         if isinstance(kind, type) and issubclass(kind, BaseConfigs):
             found |= keys_of(kind, f"{prefix}{name}.")
-        elif described[name]["options"] or _is_plain(kind):
+        elif described[name]["options"] or _is_plain(kind) or prototype_of(kind, defaults.get(name)):
             options = tuple(described[name]["options"])
-            found[prefix + name] = Key(prefix + name, kind, defaults.get(name), options, knob)
+            found[prefix + name] = _key(prefix + name, kind, defaults.get(name), options, knob)
     return found
+
+
+def _key(name: str, kind: Any, default: Any, options: tuple[str, ...], knob: Knob) -> Key:
+    prototype = prototype_of(kind, default)
+    if prototype is None:
+        return Key(name, kind, default, options, knob)
+    low, high = prototype.limits
+    knob = Knob(knob.help or "dynamic hyperparameter: `set` changes it", low=low, high=high)
+    first = default._default if isinstance(default, DynamicHyperParam) else default
+    return Key(name, prototype.number, first, options, knob, prototype)
 
 
 def _annotations(configs_class: type[BaseConfigs]) -> dict[str, Any]:

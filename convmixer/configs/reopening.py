@@ -12,9 +12,9 @@ from convmixer.configs.resolving import resolve
 from convmixer.configs.schema import Configs
 from convmixer.data.datasets import dataset_of_auto
 from convmixer.errors import UserError
-from convmixer.experiment.live_changes import LIVE_LENGTHS, is_live
 from convmixer.experiment.resuming import check_unended
 from convmixer.project import is_same_program
+from convmixer.tracking.live_changes import LIVE_LENGTHS, is_live
 from convmixer.tracking.run_folder import CHANGES
 from convmixer.tracking.runs import Run
 from convmixer.trained import Trained
@@ -86,7 +86,7 @@ def reopen_live(configs_class: type[Configs], run: Run, changes: Mapping[str, An
     """
     check_unended(run)
     keys = keys_of(configs_class)
-    check_changes(changes, keys, tuple(filter(is_live, keys)))
+    check_changes(changes, keys, tuple(name for name, key in keys.items() if is_live(name) or key.prototype))
     together = {key: value for key, value in changes.items() if key not in LIVE_LENGTHS}  # `minutes` excludes lengths
     return reopen(configs_class, run, together, tuple(together))
 

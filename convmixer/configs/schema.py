@@ -36,6 +36,7 @@ from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer
 
 labml_fixes.keep_classes_apart()
+labml_fixes.fix_dynamic_hyperparameters()
 
 # The modes of torch.compile without its autotuning ones, which take minutes for a network this small.
 COMPILE_MODES = ("default", "reduce-overhead")
@@ -151,10 +152,11 @@ class Configs(BaseConfigs):
         else:
             defaults = {name: key.default for name, key in keys.items()}
             self._values = defaults | check(recorded, keys, "recorded configs") | given
+        self._parts = {name: keys[name].part(value) if name in keys else value for name, value in self._values.items()}
         for name in self._values.keys() - given.keys():
             if "." not in name:
-                setattr(self, name, self._values[name])
-        super()._set_values({name: self._values[name] for name in given})
+                setattr(self, name, self._parts[name])
+        super()._set_values({name: self._parts[name] for name in given})
 
     def values(self) -> dict[str, Any]:
         """Return every key's value: plain values and names of options, as on the command line."""
@@ -200,7 +202,7 @@ class Configs(BaseConfigs):
 
     def _fill(self, name: str, group: BaseConfigs) -> BaseConfigs:
         """Set all values of a nested group; labml then sets the given ones again."""
-        for key, value in getattr(self, "_values", {}).items():
+        for key, value in getattr(self, "_parts", {}).items():
             head, _, tail = key.partition(".")
             if head == name and tail:
                 setattr(group, tail, value)

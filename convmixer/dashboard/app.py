@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse, Response
 
-from convmixer.dashboard import drivers, patches, records
+from convmixer.dashboard import drivers, live_changes, patches, records
 from convmixer.dashboard.follower import Follower
 from convmixer.dashboard.json_values import parse_plain
 from convmixer.dashboard.storage import Store
@@ -25,11 +25,14 @@ _PAGE = re.compile(r"(runs|run|session|sessions|computers|computer|settings|404|
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def build(follower: Follower, store: Store, static: dict[str, bytes], lifespan: Lifespan) -> FastAPI:
+def build(
+    follower: Follower, store: Store, static: dict[str, bytes], lifespan: Lifespan, change: live_changes.Change
+) -> FastAPI:
     """The app, once in a process: labml-app keeps its database in its classes.
 
     Args:
         static: every file that is served, by path.
+        change: asks for a change in the run of a folder, as `KEY=VALUE`.
     """
     patches.prepare()
     patches.apply(
@@ -67,6 +70,7 @@ def build(follower: Follower, store: Store, static: dict[str, bytes], lifespan: 
         ("GET", handlers.get_session_status, "session/status/{session_uuid}"),
         ("POST", handlers.set_user, "user"),
         ("POST", handlers.get_user, "auth/user"),
+        *live_changes.routes(follower, change),
         ("PUT", _refuse_deletion, "runs"),
         ("PUT", _refuse_deletion, "sessions"),
     ]

@@ -81,6 +81,7 @@ def static_files() -> dict[str, bytes]:
     root = Path(str(files("labml_app"))) / "static"
     own = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
     served = {name: patched(name, content) for name, content in own.items() if not name.endswith(".map")}
+    served["js/live_changes.js"] = files("convmixer.dashboard").joinpath("live_changes.js").read_bytes()
     index = served["index.html"].decode()
     served |= _vendored(index)
     served["index.html"] = _without_web(index).encode()

@@ -16,15 +16,27 @@ from convmixer.dashboard.json_values import plain, plain_text
 from convmixer.dashboard.points import NONSENSE, PointsFile, hardware_points, line_time, metric_points
 from convmixer.errors import UserError
 from convmixer.files.untrusted import read_tail
-from convmixer.tracking.run_folder import CHECKPOINTS, CONFIGS, CONSOLE, INFO, LOG, RUN_LOG, SUMMARY, check_folder
-from convmixer.tracking.runs import Run
+from convmixer.tracking.live_changes import Change, Request, read_changes, read_requests
+from convmixer.tracking.recorded_run import Run, is_dynamic, typed
+from convmixer.tracking.run_folder import (
+    CHANGES,
+    CHECKPOINTS,
+    CONFIGS,
+    CONSOLE,
+    INFO,
+    LOG,
+    REQUESTS,
+    RUN_LOG,
+    SUMMARY,
+    check_folder,
+)
 
 TAIL = 2**14  # bytes of a log in which its latest values are looked for
 CONSOLE_TAIL = 2**20  # bytes of console output that are shown
 NOT_COMPUTED = -1  # labml's order of a config that no other one is made of
 SILENCE = 60.0  # seconds, at least, without a point until a run that no process here holds counts as dead
 
-_FILES = (INFO, CONFIGS, RUN_LOG, LOG, SUMMARY, EDITS)
+_FILES = (INFO, CONFIGS, RUN_LOG, LOG, SUMMARY, EDITS, CHANGES, REQUESTS)
 
 Signature = list[int]  # of a file: inode, size, time of change, of change of its rights; of a missing one: empty
 
@@ -48,6 +60,8 @@ class FollowedRun:
         self.latest: dict[str, float] = {}  # values of metrics
         self.latest_step = 0
         self.summary: dict[str, Any] = {}
+        self.changes: list[Change] = []  # of values while it trains
+        self.waiting: list[Request] = []  # changes that were asked for and are not made yet
         self.edits = Edits(folder)
         self.metrics = PointsFile(folder / LOG, metric_points, stopped)
         self.hardware = PointsFile(folder / hardware.HARDWARE, hardware_points, stopped)
@@ -135,6 +149,8 @@ class FollowedRun:
             self.edits.read()
         if SUMMARY in changed:
             self._read_summary()
+        if changed & {CHANGES, REQUESTS}:
+            self._read_changes()
         if LOG in changed:
             self._read_latest()
         if changed:
@@ -178,6 +194,13 @@ class FollowedRun:
             self.summary = self._run.summary
         except (OSError, ValueError, UserError):
             self.summary = {}
+
+    def _read_changes(self) -> None:
+        try:
+            self.changes, asked = read_changes(self.folder / CHANGES), read_requests(self.folder)
+            self.waiting = asked[sum(change.request > 0 for change in self.changes) :]
+        except (OSError, UserError):
+            self.changes, self.waiting = [], []
 
     def _read_latest(self) -> None:
         self.latest, self.latest_step, self._times = {}, 0, []
@@ -263,8 +286,9 @@ def _ending(run_log: Path) -> tuple[str, float]:
 
 def _as_shown(item: dict[str, Any]) -> dict[str, Any]:
     """Show a part by the name of its option, not by what Python prints of it; what was not computed, as given."""
-    computed = item.get("computed")
+    value, computed = typed(item.get("value")), typed(item.get("computed"))
     if computed is None and item.get("order") == NOT_COMPUTED:
-        computed = item.get("value")
-    is_option = isinstance(computed, str) and item.get("value") in (item.get("options") or [])
-    return item | {"computed": "none" if computed is None else "" if is_option else computed}
+        computed = value
+    is_option = isinstance(computed, str) and value in (item.get("options") or [])
+    shown = {"value": value, "computed": "none" if computed is None else "" if is_option else computed}
+    return item | shown | {"is_dynamic": is_dynamic(item.get("computed")) or is_dynamic(item.get("value"))}

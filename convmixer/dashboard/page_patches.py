@@ -8,7 +8,7 @@ from typing import NamedTuple
 from convmixer.errors import UserError
 
 VERSION = "0.5.14"
-BUNDLE, STYLE = "js/bundle.min.js", "css/style.css"
+INDEX, BUNDLE, STYLE = "index.html", "js/bundle.min.js", "css/style.css"
 
 
 class PagePatch(NamedTuple):
@@ -151,6 +151,32 @@ PAGE_PATCHES = (
         'e("h3",this.run.name+" "+this.run.run_uuid.slice(0,8)),e("h5",""+this.run.comment),'
         'this.run.results.forEach(([t,s])=>e("div.info_list.config.custom",e=>{e("span.key",t),e("span",s)}))',
         "a run's page shows neither its uuid nor its results",
+    ),
+    # A run's page changes values while the run trains.
+    PagePatch(
+        INDEX,
+        '<script src="/js/bundle.min.js"></script>',
+        1,
+        '<script src="/js/live_changes.js"></script>\n    <script src="/js/bundle.min.js"></script>',
+        "labml dropped the page that changes values of a run: the card is in `live_changes.js`",
+    ),
+    PagePatch(
+        BUNDLE,
+        "renderCards(){(0,n.Weya)(this.cardContainer,i=>{let e=this.isRank?",
+        1,
+        "renderCards(){this.isRank||this.cards.push(new window.LiveChangesCard(this.uuid,this.cardContainer)),"
+        "(0,n.Weya)(this.cardContainer,i=>{let e=this.isRank?",
+        "as above",
+    ),
+    PagePatch(
+        STYLE,
+        ".image-style {\n  width: 75px;\n}",
+        1,
+        ".image-style {\n  width: 75px;\n}\n"
+        ".live-changes .input-content {\n  margin: 5px;\n}\n"
+        ".live-changes ul {\n  list-style: none;\n  padding: 0 10px;\n  margin: 0;\n  font-size: 0.8rem;\n}\n"
+        ".live-changes .message, .live-changes li {\n  overflow-wrap: anywhere;\n  margin: 5px 0;\n}\n",
+        "as above",
     ),
     # The page of a comparison shows the configs that differ.
     PagePatch(

@@ -15,7 +15,9 @@ from labml_db import Key
 
 from convmixer.console import duration
 from convmixer.dashboard.followed_run import FollowedRun
+from convmixer.dashboard.json_values import plain_text
 from convmixer.dashboard.series import thin
+from convmixer.tracking.live_changes import shown
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
@@ -66,7 +68,7 @@ def run_data(run: FollowedRun, part: str = "") -> Data:
         "repo_remotes": info.get("repo_remotes") or [],
         "commit": str(info.get("commit") or ""),
         "commit_message": str(info.get("commit_message") or ""),
-        "configs": run.configs,
+        "configs": run.configs | _changed_configs(run),
         "favourite_configs": edits.get("favourite_configs", given),
         "selected_configs": edits.get("selected_configs", sorted({*given, *tuned})),
         "size": run.size,
@@ -76,6 +78,12 @@ def run_data(run: FollowedRun, part: str = "") -> Data:
         "status": Key(f"Status:{run.uuid}"),
         "owner": "local",
     }
+
+
+def _changed_configs(run: FollowedRun) -> Data:
+    """Return the configs whose values were changed while the run trained, with the last change as the value."""
+    told = {c.key: f"{shown(c.value)} from update {c.update} on (was {shown(c.was)})" for c in run.changes}
+    return {key: run.configs[key] | {"computed": plain_text(told[key])} for key in told if key in run.configs}
 
 
 def _heading(text: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import secrets
 import socket
 import sqlite3
@@ -16,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from convmixer.dashboard import address
 from convmixer.dashboard.guard import MAX_HEADERS, Guard, is_loopback
+from convmixer.dashboard.live_changes import Change
 from convmixer.errors import UserError
 
 DATABASE = "dashboard.sqlite"
@@ -23,8 +25,11 @@ DATABASE = "dashboard.sqlite"
 log = logging.getLogger("convmixer")
 
 
-def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
+def serve(logs: Path, host: str, port: int, change: Change, open_browser: bool = False) -> None:
     """Show the runs of `logs` until Ctrl-C.
+
+    Args:
+        change: asks for a change in the run of a folder, as `KEY=VALUE`.
 
     Raises:
         UserError: labml-app or the page's scripts are not available, the port is taken, or these runs have a dashboard.
@@ -33,7 +38,7 @@ def serve(logs: Path, host: str, port: int, open_browser: bool = False) -> None:
         static = _static_files()
         place = f"{_in_url(host)}:{sock.getsockname()[1]}"
         token = None if is_loopback(host) else secrets.token_urlsafe(32)
-        _run(logs, static, sock, f"http://{place}", token, open_browser)
+        _run(logs, static, sock, f"http://{place}", token, change, open_browser)
 
 
 def _static_files() -> dict[str, bytes]:
@@ -65,7 +70,8 @@ def _bound(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         # With its protocol named: without, asyncio leaves Nagle's algorithm on, which costs 40 ms an answer.
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if os.name != "nt":  # where it would take a port that another program serves
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
         sock.listen()  # who comes before the app is up waits
     except (OSError, OverflowError) as error:
@@ -88,7 +94,13 @@ def _write_address(logs: Path, url: str) -> None:
 
 
 def _run(
-    logs: Path, static: dict[str, bytes], sock: socket.socket, url: str, token: str | None, open_browser: bool
+    logs: Path,
+    static: dict[str, bytes],
+    sock: socket.socket,
+    url: str,
+    token: str | None,
+    change: Change,
+    open_browser: bool,
 ) -> None:
     import uvicorn
 
@@ -119,7 +131,7 @@ def _run(
             following.cancel()
             address.remove_address(logs)
 
-    guarded = Guard(app.build(follower, store, static, lifespan), token)
+    guarded = Guard(app.build(follower, store, static, lifespan, change), token)
     config = uvicorn.Config(
         guarded,
         http=ImpatientProtocol,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convmixer.data.splits import Dataset, Split
-from convmixer.files.atomic import aside_name
+from convmixer.files.atomic import aside_name, replace
 
 PIECE = 2**22  # bytes in memory at once
 LONGEST_HEADER = 2**26  # bytes
@@ -137,7 +137,7 @@ def written(
             yield draft
         finally:
             draft.close()
-        os.replace(temporary, path)
+        replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from labml.internal.configs.dynamic_hyperparam import DynamicHyperParam
 from torch import nn
 
 from convmixer.data.batches import Batches
@@ -31,6 +32,7 @@ class Experiment:
         residence: where the images are kept while they are trained on.
         batches: makes batches of a split, in its order and not augmented.
         initial_weights: one line about the weights that training begins from; None if none were loaded.
+        dynamic: labml's dynamic hyperparameters of the user's script, by key.
         own: the values that only the user's script can give: of its own keys, and its own options of our keys.
     """
 
@@ -47,6 +49,7 @@ class Experiment:
     batches: Callable[[Split], Batches]
     initial_weights: str | None = None
     own: Mapping[str, Any] = field(default_factory=dict)
+    dynamic: Mapping[str, DynamicHyperParam] = field(default_factory=dict)
 
     def describe_data(self) -> dict[str, Any]:
         """Describe the training images for checkpoints: a resumed run must train on the same ones."""

@@ -7,22 +7,18 @@ from typing import Any
 
 from convmixer.data.augmentation import Augmentation
 from convmixer.experiment.experiment import Experiment
-from convmixer.tracking.live_changes import Change, Request, read_changes, read_requests, write_changes
+from convmixer.tracking.live_changes import (
+    LIVE_LENGTHS,
+    Change,
+    Request,
+    is_strength,
+    read_changes,
+    read_requests,
+    write_changes,
+)
 from convmixer.tracking.run_folder import CHANGES, REQUESTS
-from convmixer.training.adjusting import ADJUSTABLE, Adjuster
+from convmixer.training.adjusting import Adjuster
 from convmixer.training.trainer import SAVES_PER_EPOCH
-
-LIVE_LENGTHS = ("epochs", "steps")
-FIXED_AUGMENTATION = ("augment.ops", "augment.randaugment_set")  # other operations, rather than other strengths
-
-
-def is_live(key: str) -> bool:
-    """Return True if a key's value may be changed while a run trains."""
-    return key in (*ADJUSTABLE, *LIVE_LENGTHS) or _is_strength(key)
-
-
-def _is_strength(key: str) -> bool:
-    return key.startswith("augment.") and key not in FIXED_AUGMENTATION
 
 
 class LiveChanges:
@@ -45,6 +41,7 @@ class LiveChanges:
         self.folder = folder
         self.changes = list(changes)
         self.say = say
+        self.first = dict(experiment.values) | {name: part() for name, part in experiment.dynamic.items()}
         self.adjuster = Adjuster(experiment.trainer, experiment.values)
         self._seen = 0  # bytes of the file of requests
 
@@ -88,7 +85,7 @@ class LiveChanges:
         if request.key in LIVE_LENGTHS:
             per_unit = trainer.steps_per_epoch if request.key == "epochs" else 1
             return Change(trainer.step, "steps", request.value * per_unit, trainer.total_steps, number)
-        is_late = _is_strength(request.key) and trainer.step % trainer.steps_per_epoch
+        is_late = is_strength(request.key) and trainer.step % trainer.steps_per_epoch
         update = (trainer.epoch + 1) * trainer.steps_per_epoch if is_late else trainer.step
         was = self._values(update)[request.key]
         return Change(update, request.key, request.value, was, number)
@@ -96,14 +93,17 @@ class LiveChanges:
     def _values(self, update: int) -> dict[str, Any]:
         """Return the value of every key before an update."""
         changed = {change.key: change.value for change in self.changes if change.update <= update}
-        return dict(self.experiment.values) | changed
+        return self.first | changed
 
     def _use(self) -> None:
         trainer = self.experiment.trainer
         values = self._values(trainer.step)
         self.adjuster.set(values)
         trainer.total_steps = max(trainer.step, self._length())
-        if any(_is_strength(change.key) for change in self.changes):
+        for name, part in self.experiment.dynamic.items():
+            if part() != values[name]:
+                part.set_value(values[name])
+        if any(is_strength(change.key) for change in self.changes):
             keys = {name.removeprefix("augment."): v for name, v in values.items() if name.startswith("augment.")}
             data, train = self.experiment.dataset, trainer.train
             train.augmentation = Augmentation.of(keys, data, values["seed"], train.n_images)

@@ -111,7 +111,8 @@ class RecordedTraining:
         self.recorder.rewind(self.trainer.images)
 
     def metrics(self, images: int, values: dict[str, float]) -> None:
-        self.recorder.metrics(images, values)
+        dynamic = {f"hp.{name}": part() for name, part in self.experiment.dynamic.items()}  # named as labml does
+        self.recorder.metrics(images, values | dynamic)
         self.bar.describe(messages.progress(self.trainer, values))
 
     def stepped(self, trainer: Trainer) -> None:

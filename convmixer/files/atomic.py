@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import IO, Any
 from convmixer.errors import UserError
 
 LONGEST_NAME = 255  # bytes: what ext4, XFS, APFS, NTFS and most others take
+PAUSES = (0.01, 0.03, 0.06, 0.1, 0.2, 0.3, 0.3)  # seconds
 _RANDOM_BYTES = 8
 
 
@@ -52,13 +54,28 @@ def written_whole(path: Path, mode: str = "w", **options: Any) -> Iterator[IO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        replace(aside, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(aside)):  # a write that fails does not know
             error.filename = str(path)
         raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def replace(aside: Path, path: Path) -> None:
+    """Rename a file over another one in one step, as `os.replace`.
+
+    On Windows that is refused while another process has the old file open, which those that look at runs have for
+    moments: it is tried again for a second.
+    """
+    for pause in PAUSES if os.name == "nt" else ():
+        try:
+            os.replace(aside, path)
+            return
+        except PermissionError:
+            time.sleep(pause)
+    os.replace(aside, path)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

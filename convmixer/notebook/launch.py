@@ -7,6 +7,7 @@ process.terminate()          # stops it after a checkpoint; `python experiment.p
 """
 
 import asyncio
+import os
 import shlex
 import signal
 import subprocess
@@ -59,6 +60,9 @@ def start(*overrides: str, script: Path = SCRIPT) -> tuple[Run, subprocess.Popen
             time.sleep(0.1)
 
 
+STOP = signal.SIGINT if os.name != "nt" else signal.SIGTERM  # on Windows it ends at once, without a checkpoint
+
+
 class Launcher:
     """A widget with a field for overrides, buttons that start and stop a run, and the curves of that run.
 
@@ -83,7 +87,7 @@ class Launcher:
         self._stop = widgets.Button(description="Stop", disabled=True, tooltip="Stops the run after a checkpoint")
         self._message = widgets.Label()
         self._start.on_click(lambda _: asyncio.ensure_future(self._begin()))
-        self._stop.on_click(lambda _: self.process.send_signal(signal.SIGINT))
+        self._stop.on_click(lambda _: self.process.send_signal(STOP))
         buttons = widgets.HBox([self._start, self._stop, self._message])
         self._box = widgets.VBox([self._field, buttons])
         return self._box

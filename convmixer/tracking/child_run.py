@@ -29,8 +29,9 @@ def start_run(
         how: folder and output, as `subprocess.Popen` takes them.
     """
     parent = "0" if outlives else str(os.getpid())
+    leash = [sys.executable, "-ISE", str(LEASH), parent] if os.name != "nt" else []  # Windows can't become a command
     return subprocess.Popen(
-        [sys.executable, "-ISE", str(LEASH), parent, sys.executable, *command],
+        [*leash, sys.executable, *command],
         env={**os.environ, **(environment or {}), "RUN_UUID": uuid},  # labml takes the uuid from there
         stdin=subprocess.DEVNULL,
         start_new_session=True,

@@ -9,6 +9,7 @@ from labml.internal import experiment, util
 from labml.internal.app import logs
 from labml.internal.computer import configs as computer
 from labml.internal.configs.config_item import ConfigItem
+from labml.internal.configs.dynamic_hyperparam import DynamicHyperParam
 from labml.internal.configs.processor import FileConfigsSaver
 from labml.internal.experiment.experiment_run import Run
 from labml.internal.logger.destinations.console import ConsoleDestination
@@ -84,6 +85,16 @@ _labml_finish = experiment.Experiment.finish
 def keep_classes_apart() -> None:
     """Stop labml from writing the defaults of a `Configs` subclass into the base class."""
     ConfigItem.update = lambda self, other: None
+
+
+def fix_dynamic_hyperparameters() -> None:
+    """Let copies of a layer ask the same dynamic hyperparameter: networks are built by copying one layer.
+
+    And a call only returns the value. labml also adds it to its tracker, at calls that are others after `resume`, and a
+    compiled network can't; here the recorder does.
+    """
+    DynamicHyperParam.__deepcopy__ = lambda self, memo: self
+    DynamicHyperParam.__call__ = lambda self: self._value
 
 
 def apply() -> None:

@@ -18,6 +18,25 @@ from convmixer.files.untrusted import parse_json, read_bytes
 from convmixer.tracking.run_folder import CHANGES, REQUESTS
 
 LARGEST_FILE = 2**20  # bytes; thousands of changes
+ADJUSTABLE = (
+    "optimizer.learning_rate",
+    "optimizer.muon_learning_rate",
+    "optimizer.weight_decay",
+    "label_smoothing",
+    "gradient_clip",
+)
+LIVE_LENGTHS = ("epochs", "steps")
+FIXED_AUGMENTATION = ("augment.ops", "augment.randaugment_set")  # other operations, rather than other strengths
+
+
+def is_live(key: str) -> bool:
+    """Return True if a key's value may be changed while a run trains."""
+    return key in (*ADJUSTABLE, *LIVE_LENGTHS) or is_strength(key)
+
+
+def is_strength(key: str) -> bool:
+    """Return True if a key is a strength of augmentation."""
+    return key.startswith("augment.") and key not in FIXED_AUGMENTATION
 
 
 @dataclass(frozen=True)
@@ -47,11 +66,14 @@ class Change:
 
     def __str__(self) -> str:
         """Describe the change in words."""
-        return f"from update {self.update} on: {self.key}={_shown(self.value)} (was {_shown(self.was)})"
+        return f"from update {self.update} on: {self.key}={shown(self.value)} (was {shown(self.was)})"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value).replace(" ", "").replace("null", "none")
+def shown(value: Any) -> str:
+    """Write a value as it is typed on the command line."""
+    if isinstance(value, float | str):
+        return f"{value:g}" if isinstance(value, float) else value
+    return json.dumps(value).replace(" ", "").replace("null", "none")
 
 
 def ask(folder: Path, requests: Sequence[Request]) -> int:

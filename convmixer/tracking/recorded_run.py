@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING, Any
 from convmixer.errors import UserError
 from convmixer.files.locks import is_held
 from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, wrong_values
-from convmixer.tracking.run_folder import LOCK, LOG, LONGEST_LINE, RUN_LOG, START, SUMMARY, read_log
+from convmixer.tracking.live_changes import read_changes
+from convmixer.tracking.run_folder import CHANGES, LOCK, LOG, LONGEST_LINE, RUN_LOG, START, SUMMARY, read_log
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def is_dynamic(value: Any) -> bool:
+    """Return True if labml recorded one of its dynamic hyperparameters, as a mapping."""
+    return isinstance(value, dict) and value.get("type") == "DynamicSchedule"
+
+
+def typed(value: Any) -> Any:
+    """Return a recorded value as it is typed on the command line: of a dynamic hyperparameter the first value."""
+    return value.get("default") if is_dynamic(value) else value
 
 
 class Run:
@@ -43,20 +54,27 @@ class Run:
     def configs(self) -> dict[str, Any]:
         """Each key's value: the name of an option, or the number that it resulted in."""
         return {
-            name: item["computed"] if isinstance(item["computed"], int | float) else item["value"]
+            name: item["computed"] if isinstance(item["computed"], int | float) else typed(item["value"])
             for name, item in self.labml_configs.items()
         }
 
     @property
     def recorded(self) -> dict[str, Any]:
         """Each key's value, as it can be given on the command line."""
-        return {name: item["value"] for name, item in self.labml_configs.items()}
+        return {name: typed(item["value"]) for name, item in self.labml_configs.items()}
 
     @property
     def given(self) -> dict[str, Any]:
         """The keys that were given, on the command line or in a file."""
         entries = self.labml_configs.items()
-        return {name: item["value"] for name, item in entries if item["is_explicitly_specified"]}
+        return {name: typed(item["value"]) for name, item in entries if item["is_explicitly_specified"]}
+
+    @property
+    def at_end(self) -> dict[str, Any]:
+        """Each key's value, with the last ones of labml's dynamic hyperparameters, which parts of the network ask."""
+        dynamic = {name for name, item in self.labml_configs.items() if is_dynamic(item["computed"])}
+        changes = read_changes(self.folder / CHANGES) if dynamic else []
+        return self.recorded | {change.key: change.value for change in changes if change.key in dynamic}
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -94,6 +94,6 @@ class Trained:
         device = next(self.model.parameters()).device
         logits = self.model(self.normalise(batch(images, self.image_shape).to(device)))
         self.check_finite(logits)
-        values, labels = logits.double().softmax(1).sort(descending=True)
+        values, labels = logits.cpu().double().softmax(1).sort(descending=True)
         rows = zip(labels.tolist(), values.tolist(), strict=True)
         return [dict(zip((self.classes[n] for n in order), shares, strict=True)) for order, shares in rows]

@@ -84,7 +84,7 @@ def from_run(source: Run, configs_class: type[ModelConfigs] | None = None) -> Tr
     """
     weights, data = weights_of(source)
     with _misfits(source):
-        return _trained(source.uuid[:8], weights, data, source.recorded, source.summary, source.given, configs_class)
+        return _trained(source.uuid[:8], weights, data, source.at_end, source.summary, source.given, configs_class)
 
 
 def weights_of(source: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -6,14 +6,6 @@ from typing import Any
 from convmixer.training.optimizers import decaying_groups, rate_keys
 from convmixer.training.trainer import Trainer
 
-ADJUSTABLE = (
-    "optimizer.learning_rate",
-    "optimizer.muon_learning_rate",
-    "optimizer.weight_decay",
-    "label_smoothing",
-    "gradient_clip",
-)
-
 
 class Adjuster:
     """Sets values of a trainer, in proportion to those that it began with: some groups have multiples of a key's value.
@@ -30,7 +22,7 @@ class Adjuster:
         self.decays = [group["weight_decay"] for group in decaying_groups(trainer.optimizer)]
 
     def set(self, values: Mapping[str, Any]) -> None:
-        """Make the next update use these values of the keys in `ADJUSTABLE`."""
+        """Make the next update use these values of `tracking.live_changes.ADJUSTABLE`."""
         trainer, optimizer = self.trainer, self.trainer.optimizer
         keys = rate_keys(optimizer)
         trainer.learning_rates = [rate * self._ratio(values, key) for rate, key in zip(self.rates, keys, strict=True)]

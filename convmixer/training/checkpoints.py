@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from convmixer.errors import UserError
-from convmixer.files.atomic import aside_name, write_atomically
+from convmixer.files.atomic import aside_name, replace, write_atomically
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import read_bytes
 
@@ -130,7 +130,7 @@ def keep(path: Path, other: Path) -> None:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        os.replace(path, other)
+        replace(path, other)
         return
-    os.replace(aside, other)
+    replace(aside, other)
     aside.unlink(missing_ok=True)  # still there if both were already the same file

@@ -43,7 +43,8 @@ def evaluate(
     sums = {
         "loss": F.cross_entropy(logits, labels).item() * len(labels),
         "accuracy": (logits.argmax(1) == labels).sum().item(),
-        **{name: metric(logits, labels).sum(dtype=torch.float64).item() for name, metric in (metrics or {}).items()},
     }
+    for name, metric in (metrics or {}).items():  # summed on the CPU, as Apple's GPUs have no float64
+        sums[name] = metric(logits, labels).cpu().sum(dtype=torch.float64).item()
     *totals, n = all_reduce_sum(torch.tensor([*sums.values(), len(labels)], dtype=torch.float64))
     return {name: (total / n).float().item() for name, total in zip(sums, totals, strict=True)}

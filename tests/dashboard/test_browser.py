@@ -196,6 +196,20 @@ def test_a_nan_is_a_gap_in_the_curve(dashboard: Dashboard, page) -> None:
     assert curve.count("M") == 2 and "NaN" not in curve
 
 
+def change_values_on_the_page(page) -> None:
+    """Set a value that is wrong and one that is right, and read from the page what became of them."""
+    card = page.locator(".live-changes")
+    card.locator("select").select_option("optimizer.learning_rate")
+    assert card.locator("input").get_attribute("placeholder") == "now 0.01"
+    card.locator("input").fill("fast")
+    card.locator("button").click()
+    card.locator("text=optimizer.learning_rate=fast is wrong, expected a number above 0").wait_for(timeout=60_000)
+    card.locator("input").fill("0.003")
+    card.locator("input").press("Enter")
+    card.locator("li >> text=on: optimizer.learning_rate=0.003 (was 0.01)").wait_for(timeout=60_000)
+    assert card.locator(".message").inner_text() == ""
+
+
 def test_the_curve_grows_while_training_goes_on(
     tiny_run_overrides: list[str],
     tmp_path: Path,
@@ -219,6 +233,7 @@ def test_the_curve_grows_while_training_goes_on(
 
     before = n_points()
     assert wait_until(lambda: n_points() > before, seconds=60)
+    change_values_on_the_page(page)
     page.locator("button:has-text('Computer'), nav:has-text('Computer')").first.click()
     page.wait_for_url("**/session/**")
     chart(page, "CPU").locator("path.smoothed-line").first.wait_for(state="attached")

@@ -5,15 +5,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import PROJECT
 
+from convmixer.files import atomic
 from convmixer.files.atomic import LONGEST_NAME, aside_name, clear_leftovers, write_atomically, written_whole
 
 KILLED_WHILE_WRITING = """
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from convmixer.files.atomic import written_whole
 with written_whole(Path(sys.argv[1])) as file:
     file.write("half")
@@ -66,3 +69,22 @@ def test_what_a_killed_process_left_is_cleared(tmp_path: Path) -> None:
     assert len(os.listdir(tmp_path)) == 2 and not path.exists()
     clear_leftovers(path)
     assert os.listdir(tmp_path) == [other.name]
+
+
+def test_windows_waits_until_nobody_reads_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    new, old = tmp_path / "new", tmp_path / "old"
+    new.write_text("new")
+    refusals = [PermissionError("it is open"), PermissionError("it is open")]
+
+    def rename(source: Path, target: Path) -> None:
+        if refusals:
+            raise refusals.pop()
+        os.rename(source, target)
+
+    monkeypatch.setattr(atomic, "os", SimpleNamespace(name="nt", replace=rename))
+    atomic.replace(new, old)
+    assert old.read_text() == "new" and not refusals
+    refusals += [PermissionError("it is open")] * (len(atomic.PAUSES) + 1)
+    new.write_text("newer")
+    with pytest.raises(PermissionError):
+        atomic.replace(new, old)

@@ -80,3 +80,10 @@ def test_freed_memory_that_is_kept_need_not_be_fetched_again():
 def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
+
+
+@pytest.mark.skipif(not torch.backends.mps.is_available(), reason="this machine has no Apple GPU")
+def test_apple_s_gpu_trains_and_evaluates(call, tiny_run_overrides, here):
+    said = call(*tiny_run_overrides, "device=mps", "metrics=[top_5]").out
+    assert "GPU (MPS)" in said and "test accuracy" in said
+    assert "accuracy" in call("evaluate", "last", "device=mps").out

@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from convmixer.errors import Unavailable
+from convmixer.files.atomic import replace
 
 SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-math-errno", "-fvisibility=hidden")
@@ -130,7 +131,8 @@ def _openmp_runtime() -> str:
 
 def _fingerprint(compiler: str, flags: tuple[str, ...], runtime: str) -> str:
     version = _run([compiler, "--version"])
-    parts = [version, *flags, runtime, *(f"{file.name}\n{file.read_text()}" for file in sorted(SOURCES.iterdir()))]
+    sources = (f"{file.name}\n{file.read_text(encoding='utf-8')}" for file in sorted(SOURCES.iterdir()))
+    parts = [version, *flags, runtime, *sources]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
@@ -177,7 +179,7 @@ def _compile(compiler: str, flags: tuple[str, ...], runtime: str, path: Path) ->
             file.flush()
             os.fsync(file.fileno())
         made.chmod(0o700)
-        os.replace(made, path)
+        replace(made, path)
 
 
 def _run(command: list[str]) -> str:
