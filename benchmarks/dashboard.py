@@ -1,9 +1,10 @@
 """How fast the dashboard answers, with many long runs in its folder.
 
-    python -m benchmarks.dashboard --runs 200 --points 10000
+    python -m benchmarks.dashboard --runs 200 --points 10000 [--layers 32]
 
 Makes the runs, copies of a small real one with a made-up log, in a temporary folder; starts the dashboard there; asks
-as its page asks, all requests of a view together. `first_list` is before anything was indexed. `cpu_ms` is the server's
+as its page asks, all requests of a view together. With `--layers`, each tenth point has the norms of
+`metrics=[norms]` for a network of so many. `first_list` is before anything was indexed. `cpu_ms` is the server's
 processor time, which depends less on what else the machine does.
 """
 
@@ -31,13 +32,13 @@ METRICS = ("loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "opti
 BODY = json.dumps({"get_all": False})
 
 
-def make_runs(project: Path, n_runs: int, n_points: int) -> list[str]:
+def make_runs(project: Path, n_runs: int, n_points: int, n_layers: int) -> list[str]:
     """Run folders as training writes them, in `project/logs`; their uuids."""
     command = [sys.executable, EXPERIMENT, "data.dataset=shapes", "steps=2", "d_model=8", "n_layers=1", "name=long"]
     subprocess.run(command, cwd=project, check=True, stdout=subprocess.DEVNULL)
     (first,) = project.glob("logs/long/*")
     shutil.rmtree(first / "checkpoints")
-    (first / "log.jsonl").write_text("".join(_line(point) for point in range(n_points)))
+    (first / "log.jsonl").write_text("".join(_lines(point, n_layers) for point in range(n_points)))
     uuids = [first.name]
     for _ in range(n_runs - 1):
         uuid = uuid4().hex
@@ -46,9 +47,21 @@ def make_runs(project: Path, n_runs: int, n_points: int) -> list[str]:
     return uuids
 
 
-def _line(point: int) -> str:
-    track = {name: [[point * 128, [math.exp(-point / 3000) + 0.01 * number]]] for number, name in enumerate(METRICS)}
-    return json.dumps({"track": track, "time": time.time()}) + "\n"
+def _lines(point: int, n_layers: int) -> str:
+    at = point * 128
+    track = {name: [[at, [math.exp(-point / 3000) + 0.01 * number]]] for number, name in enumerate(METRICS)}
+    tracks = [track]
+    if n_layers and point % 10 == 9:
+        tracks.append({name: [[at, [round(math.exp(-point / 3000), 7)]]] for name in _norms(n_layers)})
+    return "".join(json.dumps({"track": track, "time": time.time()}) + "\n" for track in tracks)
+
+
+def _norms(n_layers: int) -> list[str]:
+    layers = [f"conv_mixer_layers.{layer}" for layer in range(n_layers)]
+    convolutions = [f"{layer}.{part}_wise_conv.weight" for layer in layers for part in ("depth", "point")]
+    weights = ["patch_emb.conv.weight", *convolutions, "classification.linear.weight"]
+    names = [f"{kind}.{weight}" for kind in ("param", "grad") for weight in weights]
+    return [f"{name}.l2" for name in (*names, *(f"activation.{n}" for n in ("patch_emb", *layers, "classification")))]
 
 
 class Page:
@@ -120,17 +133,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--points", type=int, default=10_000)
+    parser.add_argument("--layers", type=int, default=0)
     parser.add_argument("--csv", type=Path, help="put a row for each view into this table")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        uuids = make_runs(Path(folder), arguments.runs, arguments.points)
+        uuids = make_runs(Path(folder), arguments.runs, arguments.points, arguments.layers)
         result = measure(Path(folder), uuids)
     size = {"runs": arguments.runs, "points": arguments.points}
+    size |= {"layers": arguments.layers} if arguments.layers else {}
     rows = [{**size, "view": view, **times, "labml-app": version("labml-app")} for view, times in result.items()]
     for row in rows:
         print("{view:26}{median_ms:9} ms (at most {max_ms}), {cpu_ms} ms of CPU".format(**row))
     if arguments.csv:
-        tables.put(arguments.csv, rows, key=("runs", "points", "view"))
+        tables.put(arguments.csv, rows, key=("runs", "points", "layers", "view"))
 
 
 if __name__ == "__main__":

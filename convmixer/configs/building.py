@@ -133,7 +133,7 @@ def _wire(c: "Configs", workers: Workers, device: torch.device, residence: Resid
         workers=workers,
         share_statistics=not is_global,
         spikes_diverge=c.on_nan == "rewind",
-        metrics={name: METRICS[name] for name in c.metrics},
+        metrics={name: METRICS[name] for name in c.metrics if name in METRICS},
     )
     plain = partial(plain_batches, c, device=device, resident=residence.is_resident)
     splits = (c.train_split, c.valid_split)

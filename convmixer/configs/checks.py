@@ -8,7 +8,7 @@ from convmixer.configs.batch_sizes import batch_norm_is_global, fewest_at_once, 
 from convmixer.configs.keys import Key, keys_of
 from convmixer.configs.overrides import check
 from convmixer.console import shortened
-from convmixer.data.augmentation import MIXING
+from convmixer.data.augmentation import MIXING, Augmentation
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
 from convmixer.project import FOLDER_NAME, is_folder_name
@@ -114,7 +114,7 @@ def _augmentation(c: "Configs") -> str | None:
     for name in ("translate", "cutout"):
         if name in ops and getattr(c.augment, name) >= size:
             return f"augment.{name}={getattr(c.augment, name)} does not fit images of {size} pixels"
-    return _unused_augmentation(c) or _wrong_augmentation(c) or _mixing(c)
+    return _unused_augmentation(c) or _wrong_augmentation(c) or _mixing(c) or _turned_off(c)
 
 
 def _unused_augmentation(c: "Configs") -> str | None:
@@ -155,6 +155,16 @@ def _mixing(c: "Configs") -> str | None:
     if "augment.cutmix_share" in c.given() and "mixup" not in ops:
         return "augment.cutmix_share is given, but augment.ops names only cutmix, not mixup"
     return None
+
+
+def _turned_off(c: "Configs") -> str | None:
+    if not c.augment.off_for:
+        return None
+    augmentation = Augmentation.of({name: getattr(c.augment, name) for name in dir(c.augment)}, c.data.dataset, 0, 1)
+    if augmentation.turned_off:
+        return None
+    named = f"only {', '.join(augmentation.names)}, which stays on" if augmentation.names else "nothing"
+    return f"augment.off_for={c.augment.off_for:g} turns nothing off: augment.ops names {named}"
 
 
 def _optimizer(c: "Configs") -> str | None:

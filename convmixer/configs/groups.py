@@ -109,6 +109,14 @@ class AugmentConfigs(BaseConfigs):
     cutmix_share: Annotated[
         float, Knob("share of images for cutmix, if mixup is also used", low=0, high=1, operation="cutmix")
     ] = 0.5
+    off_for: Annotated[
+        float,
+        Knob(
+            "share of the training, at its end, in which only crops, shifts and flips are applied; 0.1: the last tenth",
+            low=0,
+            high=1,
+        ),
+    ] = 0.0
 
 
 class OptimizerConfigs(BaseConfigs):

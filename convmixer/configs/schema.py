@@ -8,6 +8,7 @@ A key's value comes from, the later one wins: the default here, the recipe, `--c
 To try your own part: subclass `Configs` in your script, register an `@option`, call `convmixer.main(MyConfigs)`.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -28,6 +29,7 @@ from convmixer.model.kernels import CHOICES
 from convmixer.model.layers import ACTIVATIONS
 from convmixer.model.variants import SIZES
 from convmixer.tracking import labml_fixes
+from convmixer.training.layer_statistics import LAYER_METRICS
 from convmixer.training.metrics import METRICS
 from convmixer.training.schedules import Schedule
 from convmixer.training.stopping import StopRequest
@@ -122,7 +124,13 @@ class Configs(BaseConfigs):
     final_weights: Annotated[
         str, Knob("weights that are tested: of the best validation accuracy, or the last", choices=("best", "last"))
     ] = "best"
-    metrics: Annotated[list[str], Knob("more metrics of the validation images", choices=METRICS)] = []  # noqa: RUF012
+    metrics: Annotated[
+        list[str],
+        Knob(
+            "more metrics: of the validation images, or each layer's norms and histograms at the ends of epochs",
+            choices=ChainMap(dict.fromkeys(LAYER_METRICS), METRICS),
+        ),
+    ] = []  # noqa: RUF012
     trainer: Annotated[type[Trainer], Knob("class of the training loop")] = "trainer"
 
     def run(self) -> dict[str, Any]:

@@ -129,6 +129,13 @@ PAGE_PATCHES = (
         'this.onChangeStepRange.bind(this),buttonLabel:"Show only these"',
         "the hardware's charts are over time, not over steps",
     ),
+    PagePatch(
+        BUNDLE,
+        "this.sparkLines.sort((e,t)=>e.name.localeCompare(t.name))",
+        1,
+        "this.sparkLines.sort((e,t)=>e.name.localeCompare(t.name,void 0,{numeric:!0}))",
+        "layer 10 stands before layer 2",
+    ),
     # A run's page says which run it is, and what it reached.
     PagePatch(
         BUNDLE,

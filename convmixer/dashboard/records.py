@@ -23,7 +23,11 @@ CHARTS = {  # beside "Metrics", which shows the losses; in this order
     "accuracy": ("Accuracy", "accuracy."),
     "learning_rate": ("Learning rate", "optim."),
     "images_per_second": ("Images per second", "time.images_per_second"),
+    "weights": ("Weights by layer", "param."),
+    "gradients": ("Gradients by layer", "grad."),
+    "activations": ("Activations by layer", "activation."),
 }
+MOST_SHOWN = 20  # metrics of a chart, until a user chooses: layers evenly spaced, the first and the last
 LISTED = ("accuracy.test", "accuracy.valid", "loss.valid", "accuracy.train", "loss.train")
 RESULTS = (  # of a run's summary: name, title, how its value is shown
     ("accuracy.test", "test accuracy", "{:.2%}".format),
@@ -182,7 +186,10 @@ def _shown_first(names: list[str], part: str) -> list[str]:
     """Choose for a chart, until a user does: the losses, or what the further chart is for."""
     if part == "":
         return [name for name in names if name.startswith("loss.")] or names[:1]
-    return [name for name in names if part in CHARTS and name.startswith(CHARTS[part][1])]
+    found = [name for name in names if part in CHARTS and name.startswith(CHARTS[part][1])]
+    if len(found) <= MOST_SHOWN:
+        return found
+    return [found[round(place * (len(found) - 1) / (MOST_SHOWN - 1))] for place in range(MOST_SHOWN)]
 
 
 def _chart_ids(run: FollowedRun) -> list[str]:

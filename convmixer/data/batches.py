@@ -30,6 +30,9 @@ class Batches:
     Args:
         resident: keep all images on the device; otherwise each batch's are brought to it, to the same bits.
         parts: which of a batch of so many images to make, in that order; all of them by default.
+
+    Attributes:
+        fully_augmented: the number of batches, over all epochs, until only mild operations are applied; None: all.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Batches:
         self.n_classes = n_classes or len(dataset.classes)
         self.parts = parts or (lambda n: [slice(0, n)])
         self.normalise = Normalisation(dataset.mean, dataset.std, device)
+        self.fully_augmented: int | None = None
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -71,20 +75,30 @@ class Batches:
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         order = self.order(epoch)
-        draws = self.augmentation.draws(epoch) if self.augmentation else {}
         others = partners(order)
         at_once = self._batches_at_once()
-        for number in range(first, len(self), at_once):
-            places = [self._places(n) for n in range(number, min(number + at_once, len(self)))]
-            sizes = [len(p) for p in places]
-            # Where no image is this worker's, one is made all the same, and none of it taken.
-            part = torch.cat(places) if any(sizes) else torch.zeros(1, dtype=torch.int64)
-            if self.augmentation and self.augmentation.mixing:
-                images, labels = self._mixed(order[part], others[part], draws)
-            else:
-                images, labels = self._pick(order[part], draws)
-            images = self.normalise(images)[: sum(sizes)]
-            yield from zip(images.split(sizes), labels[: sum(sizes)].split(sizes), strict=True)
+        for augmentation, numbers in self._stretches(epoch, first):
+            draws = augmentation.draws(epoch) if augmentation else {}
+            for start in range(0, len(numbers), at_once):
+                places = [self._places(number) for number in numbers[start : start + at_once]]
+                sizes = [len(p) for p in places]
+                # Where no image is this worker's, one is made all the same, and none of it taken.
+                part = torch.cat(places) if any(sizes) else torch.zeros(1, dtype=torch.int64)
+                if augmentation and augmentation.mixing:
+                    images, labels = self._mixed(order[part], others[part], augmentation, draws)
+                else:
+                    images, labels = self._pick(order[part], augmentation, draws)
+                images = self.normalise(images)[: sum(sizes)]
+                yield from zip(images.split(sizes), labels[: sum(sizes)].split(sizes), strict=True)
+
+    def _stretches(self, epoch: int, first: int) -> Iterator[tuple[Augmentation | None, range]]:
+        """Yield an epoch's batches from number `first` on, with their augmentation: all of it, then what is mild."""
+        n, augmentation = len(self), self.augmentation
+        until = n if self.fully_augmented is None else min(n, self.fully_augmented - epoch * n)
+        if first < until:
+            yield augmentation, range(first, until)
+        if until < n:
+            yield augmentation and augmentation.mild, range(max(first, until), n)
 
     def length(self, number: int) -> int:
         """Images in an epoch's batch, of all workers."""
@@ -101,12 +115,12 @@ class Batches:
         pixels = PIXELS_ON_CPU if self.device.type == "cpu" else PIXELS_ON_GPU
         return max(1, pixels // (self.batch_size * self.pixels))
 
-    def _pick(self, index: Tensor, draws: dict[str, Tensor]) -> Batch:
+    def _pick(self, index: Tensor, augmentation: Augmentation | None, draws: dict[str, Tensor]) -> Batch:
         """Images, augmented but not normalised, and labels of the data set's `index`, `[batch]`."""
         there = index.to(self.device, non_blocking=True)
         images = self.raw(index)
-        if self.augmentation:
-            images = self.augmentation(images, index, draws)
+        if augmentation:
+            images = augmentation(images, index, draws)
         return images, self.labels.index_select(0, there)
 
     def raw(self, index: Tensor) -> Tensor:
@@ -118,13 +132,13 @@ class Batches:
             images = images.pin_memory()
         return images.to(self.device, non_blocking=True)
 
-    def _mixed(self, index: Tensor, others: Tensor, draws: dict[str, Tensor]) -> Batch:
+    def _mixed(self, index: Tensor, others: Tensor, augmentation: Augmentation, draws: dict[str, Tensor]) -> Batch:
         """Pick images, each mixed with the one at `others`, which is augmented by its own draws."""
         both, place = torch.cat([index, others]).unique(return_inverse=True)
-        images, labels = self._pick(both, draws)
+        images, labels = self._pick(both, augmentation, draws)
         own, other = place.to(self.device, non_blocking=True).chunk(2)
         images, other_images = images.index_select(0, own), images.index_select(0, other)
-        images, share = self.augmentation.mixing(images, other_images, draws["mixing"][index])
+        images, share = augmentation.mixing(images, other_images, draws["mixing"][index])
         return images, mix_labels(labels[own], labels[other], share, self.n_classes)
 
     def order(self, epoch: int) -> Tensor:

@@ -44,6 +44,7 @@ def header(experiment: Experiment, run: Run) -> list[str]:
         *([] if residence.is_resident else [f"images  read from disk: {residence.reason}"]),
         *_workers(experiment),
         *_options(trainer),
+        *_augmentation(trainer),
         *_watch(run),
         *([f"also    {', '.join(values['tracking.also'])}"] if values["tracking.also"] else []),
     ]
@@ -90,6 +91,22 @@ def _options(trainer: Trainer) -> list[str]:
         at_once = counted(trainer.micro_batch_size, "image")
         lines += [f"parts   {at_once} of a batch at a time{_batch_norm_note(trainer.model)}"]
     return lines
+
+
+def _augmentation(trainer: Trainer) -> list[str]:
+    """Say from when on a part of the augmentation is off, if it is."""
+    until, augmentation = trainer.full_augmentation_until(), trainer.train.augmentation
+    if until is None or until >= trainer.total_steps:
+        return []
+    off = ", ".join(augmentation.turned_off)
+    return [f"augment without {off} from update {until:,} of {trainer.total_steps:,} on"]
+
+
+def augmentation_changed(trainer: Trainer) -> str:
+    """Return the line that is printed after the first update for which `augment.off_for` turned something off or on."""
+    augmentation = trainer.train.augmentation
+    what = f"{'without' if trainer.is_mildly_augmented else 'with'} {', '.join(augmentation.turned_off)}"
+    return f"from update {trainer.step - 1} on: {what} (augment.off_for={augmentation.off_for:g})"
 
 
 def _batch_norm_note(model: nn.Module) -> str:

@@ -15,6 +15,7 @@ from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
 from convmixer.training import checkpoints
 from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged
+from convmixer.training.layer_statistics import LayerStatistics
 from convmixer.training.run_checkpoints import RunCheckpoints
 from convmixer.training.stopping import StopRequest
 from convmixer.training.trainer import Trainer
@@ -38,8 +39,11 @@ class RecordedTraining:
         self.trainer = experiment.trainer
         folder = run.checkpoint("last").parent
         folder.mkdir(exist_ok=True)
-        minutes = experiment.values["checkpoint.minutes"]
-        self.checkpoints = RunCheckpoints(folder, self.trainer.steps_per_epoch, minutes, checkpoint.state)
+        values = experiment.values
+        self.layers = LayerStatistics(self.trainer, values["metrics"], values["valid_batch_size"])
+        self.checkpoints = RunCheckpoints(
+            folder, self.trainer.steps_per_epoch, values["checkpoint.minutes"], checkpoint.state
+        )
 
     def start(self) -> None:
         """Begin the run, or resume it from its checkpoint."""
@@ -52,6 +56,7 @@ class RecordedTraining:
             self._forget_missing_best(state)
             self.trainer.total_steps = state["total_steps"]
         self.changes.restore()
+        self.was_mildly_augmented = self.trainer.is_mildly_augmented
         self.recorder.start(self.trainer.images)
         self.recorder.known(known_at_start(self.experiment))
         changed = keep_script(self.experiment, self.run)
@@ -101,6 +106,7 @@ class RecordedTraining:
         )
         self.changes.restore()
         self._forget_missing_best(state)
+        self.was_mildly_augmented = self.trainer.is_mildly_augmented
         self._save_last()
         self.recorder.rewind(self.trainer.images)
 
@@ -114,12 +120,16 @@ class RecordedTraining:
         self.changes.after_update()
         if trainer.total_steps != total:
             self.recorder.known(known_at_start(self.experiment))  # `runs` shows how long the run is to be
+        if trainer.is_mildly_augmented != self.was_mildly_augmented:
+            self.recorder.say(messages.augmentation_changed(trainer))
+            self.was_mildly_augmented = trainer.is_mildly_augmented
         self.bar.update(trainer.step, trainer.total_steps)
         line = self.estimate.after(trainer.step)
         if line:
             self.recorder.say(line)
 
     def epoch_ended(self, trainer: Trainer, values: dict[str, float]) -> None:
+        self._record_layers()
         validated = {name: value for name, value in values.items() if name.endswith(".valid")}
         if validated:
             self.recorder.metrics(trainer.images, validated)
@@ -129,6 +139,17 @@ class RecordedTraining:
             trainer.best_accuracy = accuracy
             checkpoints.save(self.checkpoints.best, self._state())
         self._save_last()
+
+    def _record_layers(self) -> None:
+        """Record each layer's norms and histograms, if `metrics` asks for them.
+
+        Results come after them: the dashboard's list looks for these in the last lines of the log.
+        """
+        if self.layers.is_wanted:
+            measured = self.layers.measure()
+            if measured.norms:
+                self.recorder.metrics(self.trainer.images, measured.norms)
+            self.recorder.histograms(self.trainer.images, measured.histograms)
 
     def should_stop(self) -> bool:
         return self.stop.is_agreed(self.experiment.workers)

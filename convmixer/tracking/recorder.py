@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from convmixer.tracking.run_folder import (
     DIFF,
     FORMAT,
     FORMAT_FILE,
+    HISTOGRAMS,
     INFO,
     LOCK,
     LOG,
@@ -36,7 +38,8 @@ from convmixer.tracking.run_folder import (
     log_lines,
 )
 
-WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, START, SCRIPT, SUMMARY, CURVES, CHANGES)
+WRITTEN_WHOLE = (FORMAT_FILE, INFO, CONFIGS, DIFF, LOG, HISTOGRAMS, START, SCRIPT, SUMMARY, CURVES, CHANGES)
+HISTOGRAMS_A_LINE = 500  # most; a line stays far below `LONGEST_LINE`
 
 
 class LineWriter(Writer):
@@ -59,11 +62,20 @@ class LineWriter(Writer):
             for indicator in indicators.values()
             if isinstance(indicator, NumericIndicator) and not indicator.is_empty()
         }
-        line = (json.dumps({"track": points, "time": time.time()}) + "\n").encode()
-        with open(self._path, "ab", buffering=0) as file:  # opened each time, as the file may have been replaced
-            written = file.write(line)
-        if written < len(line):  # the disk became full during the write
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+        append_line(self._path, points)
+
+
+def append_line(path: Path, points: Mapping[str, list[list[Any]]]) -> None:
+    """Append one line to a log: for each name `[step, values]`.
+
+    Raises:
+        OSError: the disk is full, or the file can't be written.
+    """
+    line = (json.dumps({"track": points, "time": time.time()}) + "\n").encode()
+    with open(path, "ab", buffering=0) as file:  # opened each time, as the file may have been replaced
+        written = file.write(line)
+    if written < len(line):  # the disk became full during the write
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def keep_log_up_to(path: Path, images: int) -> int:
@@ -133,16 +145,20 @@ class Recorder:
 
     def rewind(self, images: int) -> None:
         """Drop all records after `images` training images."""
-        damaged = keep_log_up_to(self.folder / LOG, images)
-        if damaged:
-            self.say(f"{LOG}: {counted(damaged, 'damaged line')} dropped")
+        for name in (LOG, HISTOGRAMS):
+            damaged = keep_log_up_to(self.folder / name, images)
+            if damaged:
+                self.say(f"{name}: {counted(damaged, 'damaged line')} dropped")
 
     def sync(self) -> int:
         """Bring the log to the disk, for a checkpoint that is written next. Returns how many bytes it has.
 
         Without it, a power cut could leave a checkpoint whose log lacks what led to it.
         """
-        for path, flags in ((self.folder / LOG, os.O_RDONLY | os.O_CREAT), (self.folder, os.O_RDONLY)):
+        files = [(self.folder / LOG, os.O_RDONLY | os.O_CREAT), (self.folder, os.O_RDONLY)]
+        if (self.folder / HISTOGRAMS).exists():
+            files.append((self.folder / HISTOGRAMS, os.O_RDONLY))
+        for path, flags in files:
             descriptor = os.open(path, flags, 0o666)
             try:
                 os.fsync(descriptor)
@@ -153,6 +169,13 @@ class Recorder:
     def metrics(self, images: int, values: dict[str, float]) -> None:
         """Record values measured after `images` training images."""
         tracker.save(images, values)
+
+    def histograms(self, images: int, values: Mapping[str, list[float]]) -> None:
+        """Record histograms measured after `images` training images, as `tracking.histograms` reads them."""
+        names = list(values)
+        for start in range(0, len(names), HISTOGRAMS_A_LINE):
+            points = {name: [[images, values[name]]] for name in names[start : start + HISTOGRAMS_A_LINE]}
+            append_line(self.folder / HISTOGRAMS, points)
 
     def say(self, line: str) -> None:
         """Write a line to the run's console log, and print it unless `quiet`."""

@@ -13,6 +13,7 @@ FORMAT = 1  # of the folder; increased when older versions would read it wrongly
 FORMAT_FILE = "format"  # holds the format's number; the first runs have no such file
 INFO, CONFIGS, DIFF, RUN_LOG = "run.yaml", "configs.yaml", "source.diff", "run_log.jsonl"  # labml's
 LOG = "log.jsonl"  # metrics, in labml's format
+HISTOGRAMS = "histograms.jsonl"  # of layers, at the ends of epochs
 CONSOLE = "console.log"
 START = "start.json"  # what is known when a run starts
 SCRIPT = "script.py"  # a copy of the user's own script

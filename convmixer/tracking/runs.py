@@ -15,6 +15,7 @@ from convmixer.console import as_arguments, counted, shortened
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 from convmixer.tracking.facts import facts
+from convmixer.tracking.histograms import is_of_layer
 from convmixer.tracking.recorded_run import Run
 from convmixer.tracking.run_folder import check_folder
 
@@ -118,7 +119,10 @@ ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")
 
 
 def compare(runs: list[Run]) -> "pd.DataFrame":
-    """Return a table with a column for each run: status, images seen, latest value of each metric, final results."""
+    """Return a table with a column for each run: status, images seen, latest value of each metric, final results.
+
+    Metrics of single layers are left out: `notebook.layers` shows them.
+    """
     import pandas as pd
 
     return pd.DataFrame({r.uuid[:8]: _standing(r) for r in runs})
@@ -126,6 +130,7 @@ def compare(runs: list[Run]) -> "pd.DataFrame":
 
 def _standing(r: Run) -> dict[str, Any]:
     metrics = r.metrics
+    metrics = metrics[[name for name in metrics if not is_of_layer(name)]]
     latest = {} if metrics.empty else {"images": metrics.index.max(), **metrics.sort_index().ffill().iloc[-1]}
     summary = r.summary
     ended = {f"{name} (end)": summary[name] for name in ENDED if name in summary}

@@ -59,6 +59,8 @@ def check_restorable(
         _check_generator(generator, CUDA_GENERATOR, "cuda_generators")
     for name in ("step", "total_steps", "rewinds", "log_bytes"):
         _check_count(state.get(name, 0), name)
+    if state.get("fully_augmented") is not None:
+        _check_count(state["fully_augmented"], "fully_augmented")
     for name in ("seconds", "warm_up_seconds", "best_accuracy"):
         _check_number(state.get(name, 0.0), name)
     epoch_loss = state.get("epoch_loss", 0.0)

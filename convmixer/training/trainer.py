@@ -118,6 +118,11 @@ class Trainer:
         within = self.step % self.steps_per_epoch * self.train.batch_size
         return self.epoch * self.train.n_images + within
 
+    @property
+    def is_mildly_augmented(self) -> bool:
+        """True if the last update was made with mild operations alone, by `augment.off_for`."""
+        return self.train.fully_augmented is not None and self.step > self.train.fully_augmented
+
     def seconds_left(self) -> float:
         """Return the seconds for the remaining updates at the mean speed of this attempt."""
         step, seconds = self._began_at
@@ -145,6 +150,8 @@ class Trainer:
         self.running.start_clock()
         save_every = math.ceil(self.steps_per_epoch / SAVES_PER_EPOCH)
         first = self.step % self.steps_per_epoch
+        if first == 0 or self.train.fully_augmented is None:  # `set` may change the length within an epoch
+            self.train.fully_augmented = self.full_augmentation_until()
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
             self._first_step(batch) if self._is_cold else self.train_step(batch)
             observer.stepped(self)
@@ -161,6 +168,13 @@ class Trainer:
                 observer.checkpoint(self)
             if is_stopping:
                 raise KeyboardInterrupt
+
+    def full_augmentation_until(self) -> int | None:
+        """Return the number of updates until `augment.off_for` leaves mild operations alone; None: all."""
+        augmentation = self.train.augmentation
+        if not augmentation or not augmentation.off_for:
+            return None
+        return self.total_steps - round(augmentation.off_for * self.total_steps)
 
     def train_step(self, batch: Batch) -> None:
         """Make one update. Loss and accuracy are summed on the device, without waiting for it.
@@ -295,6 +309,7 @@ class Trainer:
             "model_in_training": self.model.state_dict() if self.average else None,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "fully_augmented": self.train.fully_augmented,
             "interval": self.running.interval,
             "epoch_sums": self.running.epoch,
             "generator": torch.get_rng_state(),
@@ -319,6 +334,7 @@ class Trainer:
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
         self.rewinds = state.get("rewinds", 0)  # nor this
+        self.train.fully_augmented = state.get("fully_augmented")  # nor this
         self.running.restore(state["interval"], state["epoch_sums"], state.get("epoch_loss", math.inf))
         torch.set_rng_state(state["generator"])
         if len(state["cuda_generators"]) == torch.cuda.device_count():

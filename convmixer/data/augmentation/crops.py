@@ -80,6 +80,7 @@ def _places(first: Tensor, length: Tensor, size: int) -> Tensor:
 class Translate(Operation):
     """`translate`, by up to `pixels`."""
 
+    is_mild: ClassVar[bool] = True
     pixels: int
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
@@ -94,6 +95,7 @@ class ResizedCrop(Operation):
     """
 
     columns: ClassVar[int] = boxes.DRAWS
+    is_mild: ClassVar[bool] = True
     scale: tuple[float, float]
     ratio: tuple[float, float]
 

@@ -22,6 +22,8 @@ def flip(images: Tensor, mirrored: Tensor) -> Tensor:
 class Flip(Operation):
     """Mirror each image with probability 1/2, anew in each epoch. Two draws, of which the first is used."""
 
+    is_mild = True
+
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         return flip(images, draws[:, 0] < 0.5)
 
@@ -34,6 +36,7 @@ class AlternatingFlip(Operation):
     """
 
     columns = 1
+    is_mild = True
 
     def draw(self, n: int, seed: int, epoch: int, name: str) -> Tensor:
         return (uniform(n, 1, seed, name) + epoch / 2) % 1

@@ -16,6 +16,7 @@ class Operation:
     """
 
     columns: ClassVar[int] = 2  # draws for each image
+    is_mild: ClassVar[bool] = False  # stays on at the end of a training, where `augment.off_for` turns others off
 
     def draw(self, n: int, seed: int, epoch: int, name: str) -> Tensor:
         """An epoch's draws for all `n` images of the data set, uniform in [0, 1), on the host: `[n, columns]`."""

@@ -58,13 +58,25 @@ def _levels(channels: tuple[float, ...]) -> tuple[float, ...]:
 
 
 class Augmentation:
-    """Operations, applied in the order given, to the batches of a data set of `n` images; mixing, if any, last."""
+    """Operations, applied in the order given, to the batches of a data set of `n` images; mixing, if any, last.
 
-    def __init__(self, operations: Mapping[str, Operation], seed: int, n: int, mixing: Mixing | None = None) -> None:
+    Args:
+        off_for: the share of the training, at its end, in which only mild operations are applied, and no mixing.
+    """
+
+    def __init__(
+        self,
+        operations: Mapping[str, Operation],
+        seed: int,
+        n: int,
+        mixing: Mixing | None = None,
+        off_for: float = 0.0,
+    ) -> None:
         self.operations = dict(operations)
         self.seed = seed
         self.n = n
         self.mixing = mixing
+        self.off_for = off_for
 
     @classmethod
     def of(cls, keys: Mapping[str, Any], data: Dataset, seed: int, n: int) -> "Augmentation":
@@ -77,7 +89,24 @@ class Augmentation:
         operations = {name: OPERATIONS[name](keys, data) for name in keys["ops"] if name in OPERATIONS}
         alphas = {name: keys[name] if name in keys["ops"] else None for name in MIXING}
         mixing = Mixing(**alphas, cutmix_share=keys["cutmix_share"]) if any(alphas.values()) else None
-        return cls(operations, seed, n, mixing)
+        return cls(operations, seed, n, mixing, keys.get("off_for", 0.0))  # older runs have no such key
+
+    @property
+    def mild(self) -> "Augmentation":
+        """The augmentation at the end of a training, with the same draws: mild operations alone."""
+        operations = {name: operation for name, operation in self.operations.items() if operation.is_mild}
+        return Augmentation(operations, self.seed, self.n)
+
+    @property
+    def names(self) -> list[str]:
+        """The operations' names in their order, and those of mixing."""
+        mixing = [name for name in MIXING if self.mixing and getattr(self.mixing, name) is not None]
+        return [*self.operations, *mixing]
+
+    @property
+    def turned_off(self) -> list[str]:
+        """The names of what is off at the end of a training."""
+        return [name for name in self.names if name not in self.mild.operations]
 
     def draws(self, epoch: int) -> dict[str, Tensor]:
         """An epoch's draws for every image, by operation, on the host: `[n, columns]` each."""

@@ -8,8 +8,8 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from convmixer.errors import UserError
-from convmixer.tracking.run_folder import LOG, TRACKERS
-from convmixer.tracking.trackers.log_reader import LogReader
+from convmixer.tracking.run_folder import HISTOGRAMS, LOG, TRACKERS
+from convmixer.tracking.trackers.log_reader import histograms_reader, metrics_reader
 from convmixer.tracking.trackers.sent import Sent
 from convmixer.tracking.trackers.tracker import TrackedRun, Tracker
 
@@ -30,7 +30,8 @@ class Feed:
         self._run = run
         self._kind: type[Tracker] = import_module(f"convmixer.tracking.trackers.{name}").TRACKER
         self._tracker: Tracker | None = None
-        self._reader = LogReader(run.run.folder / LOG)
+        self._reader = metrics_reader(run.run.folder / LOG)
+        self._histograms = histograms_reader(run.run.folder / HISTOGRAMS)
         folder = run.run.folder / TRACKERS
         folder.mkdir(exist_ok=True)
         self._lock = FileLock(folder / f".{name}.lock")
@@ -39,8 +40,9 @@ class Feed:
         except Timeout:
             raise UserError(f"run {run.uuid[:8]} is being sent to {name} by another process") from None
         self._sent = Sent(folder / f"{name}.sent", self._kind.place(run))
+        self._sent_histograms = Sent(folder / f"{name}.histograms.sent", self._kind.place(run))
         if self._sent.last_step >= 0 and not self._kind.has(run):
-            self._sent.forget()
+            self._forget()
 
     def __enter__(self) -> "Feed":
         return self
@@ -59,6 +61,13 @@ class Feed:
             self._tracker = self._kind(self._run)
         return self._tracker
 
+    def _forget(self, step: int = -1) -> None:
+        """Take note that the tracker has nothing from a step on."""
+        for sent in (self._sent, self._sent_histograms):
+            if sent.last_step >= 0:
+                sent.forget(step)
+        self._histograms.restart()
+
     def send(self, on_progress: Callable[[], None] = lambda: None) -> int:
         """Send the lines that the tracker does not have, and return how many.
 
@@ -73,7 +82,7 @@ class Feed:
             first = min(line.step for line in new)
             try:
                 if first < self._sent.last_step and self.open().rewind(first):
-                    self._sent.forget(first)
+                    self._forget(first)
                     self._reader.restart()
                     continue
                 self.open().log(new)
@@ -81,6 +90,23 @@ class Feed:
                 self._reader.restart()  # so that they are sent again
                 raise
             self._sent.add(new)
+            on_progress()
+            count += len(new)
+        return count + self._send_histograms(on_progress)
+
+    def _send_histograms(self, on_progress: Callable[[], None]) -> int:
+        """Send the histograms that the tracker does not have, if it takes any. Return how many lines."""
+        count = 0
+        while hasattr(self._kind, "log_histograms") and (lines := self._histograms.read(AT_ONCE)):
+            new = [line for line in lines if line not in self._sent_histograms]
+            if not new:
+                continue
+            try:
+                self.open().log_histograms(new)
+            except BaseException:
+                self._histograms.restart()
+                raise
+            self._sent_histograms.add(new)
             on_progress()
             count += len(new)
         return count

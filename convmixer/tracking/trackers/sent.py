@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convmixer.files.atomic import write_atomically
 from convmixer.files.untrusted import read_bytes
-from convmixer.tracking.trackers.tracker import Line
+from convmixer.tracking.trackers.tracker import HistogramLine, Line
 
 
 class Sent:
@@ -30,10 +30,10 @@ class Sent:
             self._load()
         self.last_step = self._last_step()
 
-    def __contains__(self, line: Line) -> bool:
+    def __contains__(self, line: Line | HistogramLine) -> bool:
         return _key(line) in self._lines
 
-    def add(self, lines: Iterable[Line]) -> None:
+    def add(self, lines: Iterable[Line | HistogramLine]) -> None:
         """Remember lines that the tracker has taken."""
         new = [_key(line) for line in lines]
         self._lines |= set(new)
@@ -81,6 +81,6 @@ class Sent:
                 self._lines.add((int(first), second))
 
 
-def _key(line: Line) -> tuple[int, str]:
+def _key(line: Line | HistogramLine) -> tuple[int, str]:
     measured = sorted((name, value) for name, value in line.values.items() if not name.startswith("time."))
     return line.step, hashlib.sha256(json.dumps(measured).encode()).hexdigest()[:16]

@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text import metadata
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util import tensor_util
 
+from convmixer.tracking.histograms import histogram
 from convmixer.tracking.run_folder import CURVES
-from convmixer.tracking.trackers.tracker import Line, TrackedRun, chart_name
+from convmixer.tracking.trackers.tracker import HistogramLine, Line, TrackedRun, chart_name
 
 
 class TensorBoard:
@@ -49,6 +50,12 @@ class TensorBoard:
             self._add(step, at, *scalars)
         self._writer.flush()
 
+    def log_histograms(self, lines: Sequence[HistogramLine]) -> None:
+        for step, at, values in lines:
+            found = ((name, _histogram(point)) for name, point in values.items())
+            self._add(step, at, *(Summary.Value(tag=chart_name(name), histo=histo) for name, histo in found if histo))
+        self._writer.flush()
+
     def rewind(self, step: int) -> bool:
         self._writer.add_event(Event(wall_time=time.time(), step=step, session_log=SessionLog(status=SessionLog.START)))
         return True
@@ -70,6 +77,23 @@ class TensorBoard:
 
 def _folder(run: TrackedRun) -> Path:
     return run.logs / "tensorboard" / (run.group or "") / run.name
+
+
+def _histogram(point: list[float]) -> HistogramProto | None:
+    """Return a point of `histograms.jsonl` as TensorBoard keeps one; None if it is damaged."""
+    found = histogram(point)
+    if found is None:
+        return None
+    n, edges = sum(found.counts), found.edges.tolist()
+    return HistogramProto(
+        min=found.low,
+        max=found.high,
+        num=n,
+        sum=found.mean * n,
+        sum_squares=found.l2**2 * n,
+        bucket_limit=edges,
+        bucket=[0, *found.counts],  # the first one ends at the lowest value
+    )
 
 
 def _text(tag: str, text: str) -> Summary.Value:

@@ -24,6 +24,14 @@ class Line(NamedTuple):
     values: dict[str, float]
 
 
+class HistogramLine(NamedTuple):
+    """A line of a run's `histograms.jsonl`: the histograms of layers after `step` training images, and when."""
+
+    step: int
+    time: float
+    values: dict[str, list[float]]
+
+
 class Tracker(Protocol):
     """A run that is open in a tracker. Any method may raise any exception, or wait for long."""
 
@@ -40,6 +48,8 @@ class Tracker(Protocol):
 
     def log(self, lines: Sequence[Line]) -> None:
         """Take these lines, at most `feed.AT_ONCE`. A name `loss.train` becomes `loss/train`, so charts are grouped."""
+
+    # A tracker that takes histograms has this method, too: log_histograms(lines: Sequence[HistogramLine]) -> None
 
     def rewind(self, step: int) -> bool:
         """Forget all from this step on, as it is trained again to other values. Return False if that can't be done."""

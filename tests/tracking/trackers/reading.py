@@ -24,6 +24,7 @@ class Held:
     group: str | None = None
     status: str = ""
     curves: dict[str, Curve] = field(default_factory=dict)
+    histograms: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step, number of values
     configs: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)  # and what else is in files
     pictures: list[str] = field(default_factory=list)
@@ -45,13 +46,21 @@ def tensorboard(logs: Path) -> list[Held]:
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     root = logs / "tensorboard"
-    reader = EventMultiplexer(size_guidance={"scalars": 0, "tensors": 0}).AddRunsFromDirectory(str(root)).Reload()
+    reader = (
+        EventMultiplexer(size_guidance={"scalars": 0, "tensors": 0, "histograms": 0})
+        .AddRunsFromDirectory(str(root))
+        .Reload()
+    )
     found = []
     for path in reader.Runs():
         events = reader.GetAccumulator(path)
         held = Held(Path(path).name, path.partition("/")[0] if "/" in path else None)
         for tag in events.Tags()["scalars"]:
             held.curves[tag] = [(event.step, event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["histograms"]:
+            points = events.Histograms(tag)
+            assert all(sum(p.histogram_value.bucket) == p.histogram_value.num for p in points)
+            held.histograms[tag] = [(point.step, point.histogram_value.num) for point in points]
         for tag in ("configs", "summary", "console"):
             if tag in events.Tags()["tensors"]:
                 held.texts[tag] = events.Tensors(tag)[-1].tensor_proto.string_val[0].decode()

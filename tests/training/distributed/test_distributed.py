@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import EXPERIMENT, metrics_saved, wait_for
 
+from convmixer.tracking.histograms import is_of_layer
 from convmixer.tracking.run_folder import read_log
 from convmixer.tracking.runs import Run, all_runs
 from convmixer.training.distributed import torchrun
@@ -28,6 +29,7 @@ EVERYTHING = [
     "stochastic_depth=0.2",
     "micro_batch_size=13",
     "augment.ops=[resized_crop,flip,randaugment,erasing,mixup,cutmix]",
+    "augment.off_for=0.3",
 ]
 
 
@@ -94,7 +96,8 @@ def assert_near(ours: Run, theirs: Run, most: float = 1e-5) -> None:
     expected = weights(theirs)
     for name, value in weights(ours).items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=most, msg=lambda why, n=name: f"{n}: {why}")
-    for name in ("loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "norm.gradient", "optim.lr"):
+    names = ["loss.train", "accuracy.train", "loss.valid", "accuracy.valid", "norm.gradient", "optim.lr"]
+    for name in names + [name for name in theirs.metrics if is_of_layer(name)]:
         a, b = ours.metrics[name].dropna(), theirs.metrics[name].dropna()
         assert list(a.index) == list(b.index)
         assert a.to_list() == pytest.approx(b.to_list(), rel=max(1e-3, most), abs=1e-6), name
@@ -104,7 +107,7 @@ def assert_near(ours: Run, theirs: Run, most: float = 1e-5) -> None:
 @pytest.mark.parametrize(
     ("workers", "options"),
     [
-        pytest.param(2, [], id="2 workers"),
+        pytest.param(2, ["metrics=[norms,histograms]"], id="2 workers"),
         pytest.param(3, EVERYTHING, id="3, all options", marks=pytest.mark.slow),
     ],
 )
