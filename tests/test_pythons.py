@@ -36,7 +36,6 @@ def test_the_oldest_python_named_is_the_oldest_that_pip_accepts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("pythons")  # one after the other: each takes 5 GB of disk
 @pytest.mark.parametrize("version", [version for version in NAMED if version != RUNNING])
 def test_a_run_trains_and_is_evaluated(version: str, tmp_path: Path) -> None:
     program = interpreter(version)

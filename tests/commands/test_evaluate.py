@@ -16,8 +16,6 @@ from PIL import Image
 
 from convmixer.tracking.runs import Run, all_runs
 
-pytestmark = pytest.mark.xdist_group("evaluate")  # one worker, as all share one trained run
-
 WEIGHTS = PROJECT / "weights" / "small-cifar10.safetensors"
 
 

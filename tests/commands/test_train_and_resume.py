@@ -137,7 +137,6 @@ def uninterrupted(long_run_overrides, tmp_path_factory) -> Run:
     return only_run(folder)
 
 
-@pytest.mark.xdist_group("stopped")  # one worker, which trains the uninterrupted run once
 @pytest.mark.parametrize(
     "number",
     [signal.SIGKILL, signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)],

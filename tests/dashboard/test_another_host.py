@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from dashboards import Dashboard
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 HERE, THERE = "10.213.77.1", "10.213.77.2"
 NAME = f"cml{os.getpid() % 10_000}"
 

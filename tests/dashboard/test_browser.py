@@ -10,7 +10,6 @@ import pytest
 from conftest import wait_for
 from dashboards import Dashboard, wait_until
 
-pytestmark = pytest.mark.xdist_group("dashboard")
 CHROMIUM = "/usr/bin/chromium"
 
 

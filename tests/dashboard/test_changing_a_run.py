@@ -12,8 +12,6 @@ import pytest
 from conftest import EXPERIMENT, metrics_saved, wait_for
 from dashboards import Dashboard, wait_until
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 
 class Training:
     """A run that trains, and a dashboard that shows it."""

@@ -110,7 +110,6 @@ def test_of_too_many_connections_the_one_that_waits_longest_is_closed(port: int,
     assert many[-1].recv(15) == b"HTTP/1.1 200 OK"
 
 
-@pytest.mark.xdist_group("dashboard")
 def test_two_hundred_half_headers_at_128_descriptors(tmp_path: Path, start_dashboard: Callable[..., Dashboard]) -> None:
     dashboard = start_dashboard(tmp_path, descriptors=128)
     many = [connect(dashboard.port, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n") for _ in range(200)]

@@ -19,8 +19,6 @@ from convmixer.dashboard.json_values import MOST_EDITS, plain
 from convmixer.dashboard.records import MODELS, list_item
 from convmixer.dashboard.storage import Store
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 HUGE = 2**31  # bytes, of a file that takes no room on the disk
 
 

@@ -20,8 +20,6 @@ from filelock import FileLock
 from convmixer.dashboard.address import running_url
 from convmixer.tracking.run_folder import LOCK, LOG
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 
 @pytest.fixture
 def uuid(dashboard: Dashboard) -> str:

@@ -13,8 +13,6 @@ from dashboards import Dashboard
 
 from convmixer.dashboard.guard import MAX_BODY, MAX_PATH, is_loopback
 
-pytestmark = pytest.mark.xdist_group("dashboard")
-
 TARGETS = ("etc/passwd", "proc/self/environ")
 UPS = (
     "../",

@@ -15,7 +15,6 @@ from filelock import FileLock
 from convmixer.tracking.run_folder import LOCK
 from convmixer.tracking.runs import Run
 
-pytestmark = pytest.mark.xdist_group("dashboard")
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a small disk or to be another user")
 
 

@@ -46,7 +46,6 @@ NEEDS_MOUNT = {"full-disk", "read-only"}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="forks, file systems and signals as Linux has them"),
-    pytest.mark.xdist_group("faults"),  # one worker, which tries them all in one process
 ]
 
 

@@ -20,7 +20,7 @@ from test_driver import kill_all, start, states
 from convmixer.errors import UserError
 from convmixer.sweeps import storage
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("postgres")]
+pytestmark = pytest.mark.slow
 
 
 def _program(name: str) -> str | None:

@@ -24,7 +24,7 @@ if os.environ.get("CONVMIXER_CI"):
 else:
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install '.[ray]'")
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

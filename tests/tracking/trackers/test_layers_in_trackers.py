@@ -124,7 +124,6 @@ def test_a_stranger_s_histograms_harm_nothing(tmp_path) -> None:
     assert list(found) == ["a"] and found["a"][1].counts == (3, 4)
 
 
-@pytest.mark.xdist_group("dashboard")
 @pytest.mark.slow
 def test_the_dashboard_has_a_chart_for_each_kind(resumed, start_dashboard) -> None:
     dashboard: Dashboard = start_dashboard(resumed)

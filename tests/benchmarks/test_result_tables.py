@@ -26,12 +26,15 @@ def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_row_says_how_it_was_measured(history: Path) -> None:
+def test_a_row_says_how_it_was_measured(history: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["python3", "-m", "benchmarks.kernels", "--threads", "2", "--csv", "speed.csv"]
+    monkeypatch.setattr("sys.orig_argv", words)
     table = history / "speed.csv"
     tables.put(table, [{"operation": "forward", "ratio": 2.5}])
     (row,) = tables.read(table)
     assert row["operation"] == "forward" and row["ratio"] == "2.5"
-    assert row["commit"] == tables.commit() and "pytest" in row["command"] and "torch" in row["machine"]
+    assert row["command"] == "python -m benchmarks.kernels --threads 2"
+    assert row["commit"] == tables.commit() and "torch" in row["machine"]
 
 
 def test_a_new_row_takes_the_place_of_the_one_with_the_same_key(history: Path) -> None:
