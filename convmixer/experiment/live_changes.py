@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convmixer.data.augmentation import Augmentation
+from convmixer.errors import UserError
 from convmixer.experiment.experiment import Experiment
 from convmixer.tracking.live_changes import (
     LIVE_LENGTHS,
@@ -69,7 +70,11 @@ class LiveChanges:
         if size == self._seen:
             return []
         self._seen = size
-        return read_requests(self.folder)[sum(change.request > 0 for change in self.changes) :]
+        try:
+            return read_requests(self.folder)[sum(change.request > 0 for change in self.changes) :]
+        except UserError as error:  # no reason to end a training
+            self.say(f"nothing is changed: {error}")
+            return []
 
     def _take(self, requests: Sequence[Request]) -> None:
         for request in requests:

@@ -168,6 +168,16 @@ def test_back_at_an_earlier_update_the_earlier_values_are_used_again(experiment,
     assert len(read_changes(tmp_path / "changes.jsonl")) == 2
 
 
+def test_damaged_requests_are_said_once_and_do_not_end_the_training(experiment, tmp_path) -> None:
+    said = []
+    changes = LiveChanges(experiment, tmp_path, [], said.append)
+    (tmp_path / "requests.jsonl").write_text('{"key": "label_smoothing", "value"\n')
+    train(experiment, changes, 2)
+    (line,) = said
+    assert line.startswith("nothing is changed: ") and "requests.jsonl: line 1 is damaged" in line
+    assert experiment.trainer.step == 2 and not changes.changes
+
+
 DAMAGED = ["{", "[]", '{"update": 1}', '{"update": "1", "key": "steps", "value": 1, "was": 1, "request": 1}']
 
 
