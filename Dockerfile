@@ -1,6 +1,6 @@
 # ConvMixer lab without a GPU, as a user who is not root.
 #   docker build -t convmixer-lab .
-#   docker run --rm convmixer-lab python experiment.py predict weights/small-cifar10-jpeg.safetensors docs/ship.png
+#   docker run --rm convmixer-lab python experiment.py predict weights/small-cifar10.safetensors docs/ship.png
 #   docker run --rm -v runs:/home/student/lab/logs -v data:/home/student/lab/data convmixer-lab
 #   docker run --rm -v runs:/home/student/lab/logs -p 127.0.0.1:5005:5005 convmixer-lab python experiment.py dashboard --host 0.0.0.0
 # pip's torch for Linux on x86 contains CUDA's libraries, some 5 GB. The index of CPU wheels that pytorch.org's

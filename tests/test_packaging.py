@@ -47,7 +47,7 @@ def test_what_the_image_holds_trains_and_predicts(tmp_path: Path) -> None:
         place = tmp_path / target
         place.parent.mkdir(exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, place)
-    for words in (["predict", "weights/small-cifar10-jpeg.safetensors", "docs/ship.png"], TINY, ["runs"]):
+    for words in (["predict", "weights/small-cifar10.safetensors", "docs/ship.png"], TINY, ["runs"]):
         ended = subprocess.run(
             [sys.executable, "experiment.py", *words], cwd=tmp_path, capture_output=True, text=True, timeout=300
         )
