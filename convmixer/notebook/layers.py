@@ -54,7 +54,7 @@ def layer_norms(run: Run) -> "Figure":
     names = sorted(filter(is_of_layer, table), key=_by_layer)
     if not names:
         raise UserError(NONE.format("norms of layers"))
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(14, 3.6), layout="constrained")
     for axis, (kind, title) in zip(figure.subplots(1, len(LAYER_KINDS)), LAYER_KINDS.items(), strict=True):
         own = [name for name in names if name.startswith(f"{kind}.")]
         colours = colormaps["viridis"](np.linspace(0, 0.95, max(1, len(own))))
@@ -69,7 +69,7 @@ def layer_norms(run: Run) -> "Figure":
         axis.set_yscale("log", nonpositive="mask")
         axis.grid(alpha=0.3)
         if own:
-            axis.legend(fontsize=6)
+            axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))  # beside the lines
     return figure
 
 
