@@ -118,8 +118,12 @@ def layer_launches(width: int, kernel: int, dtype: torch.dtype, channels: int = 
         return launches(run)
 
 
-def check(found: list[Launch], generation: int) -> None:
-    """None spills, and all fit the shared memory; products of 16 bits take matrix instructions."""
+def check(found: list[Launch], generation: int, also: str | None = None) -> None:
+    """None spills, and all fit the shared memory; products of 16 bits take matrix instructions.
+
+    Args:
+        also: an instruction that products may take in place of the generation's own.
+    """
     seen = set()
     for launch in found:
         name = launch.kernel.__name__
@@ -133,7 +137,7 @@ def check(found: list[Launch], generation: int) -> None:
         assert took.stack == 0, said
         assert took.shared <= SHARED_MEMORY, said
         if dtype.itemsize == 2 and name not in WITHOUT_PRODUCTS:
-            assert MATRIX_INSTRUCTIONS[generation] in took.ptx, said
+            assert MATRIX_INSTRUCTIONS[generation] in took.ptx or (also and also in took.ptx), said
 
 
 @pytest.fixture(autouse=True)
@@ -181,4 +185,5 @@ def test_other_sizes_and_types(width: int, kernel: int, dtype: torch.dtype, gene
 @pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize("channels", [16, 96, 768])
 def test_other_channels(channels: int, generation: int) -> None:
-    check(layer_launches(8, 7, torch.bfloat16, channels), generation)
+    few = channels < 64  # the rows of wgmma and tcgen05; for fewer, Triton takes the instructions of an A100
+    check(layer_launches(8, 7, torch.bfloat16, channels), generation, also=MATRIX_INSTRUCTIONS[80] if few else None)

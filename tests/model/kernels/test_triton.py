@@ -45,8 +45,11 @@ def test_a_compiled_layer_is_the_layer() -> None:
 
 @pytest.mark.slow
 def test_whole_layers_of_all_sizes() -> None:
-    """More channels, places and parts than a program takes; filters of several programs; few pixels."""
-    sizes = [(3, 2, 16, 16, 5), (5, 20, 8, 8, 3), (1, 260, 2, 2, 1), (1, 2, 5, 64, 9), (17, 1, 32, 32, 3)]
+    """More channels, places and parts than a program takes; filters of several programs; few pixels.
+
+    Not fewer than 32 to a channel, filters of more than one: BatchNorm of few numbers makes much of what is rounded.
+    """
+    sizes = [(3, 2, 16, 16, 5), (5, 20, 8, 8, 3), (2, 260, 4, 4, 3), (1, 2, 5, 64, 9), (17, 1, 32, 32, 3)]
     interpret(f"layer={[*sizes, (1, 2, 9, 40, 8), (130, 3, 4, 4, 3)]}")
 
 
