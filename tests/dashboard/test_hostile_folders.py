@@ -109,21 +109,21 @@ def test_huge_files_keep_nobody_waiting(dashboard: Dashboard, bad: Callable[[str
 
 
 def test_a_folder_that_is_unsound_for_a_moment_is_shown_again(dashboard: Dashboard, bad: Callable[[str], Path]) -> None:
-    folder = bad("d4")
-    wait_until(lambda: "d4" in dashboard.list(), seconds=30)
+    folder = bad("odd1")
+    wait_until(lambda: "odd1" in dashboard.list(), seconds=30)
     for _ in range(2):
         os.mkfifo(folder / "pipe")
-        wait_until(lambda: "d4" not in dashboard.list(), seconds=30)
-        assert dashboard.ask("GET", "/api/v1/run/d4").status == 404
+        wait_until(lambda: "odd1" not in dashboard.list(), seconds=30)
+        assert dashboard.ask("GET", "/api/v1/run/odd1").status == 404
         assert dashboard.run in dashboard.list()
         (folder / "pipe").unlink()
-        wait_until(lambda: "d4" in dashboard.list(), seconds=30)
+        wait_until(lambda: "odd1" in dashboard.list(), seconds=30)
     os.rename(folder / "log.jsonl", folder / "aside")
     os.mkfifo(folder / "log.jsonl")  # which reading would wait for
-    wait_until(lambda: "d4" not in dashboard.list(), seconds=30)
+    wait_until(lambda: "odd1" not in dashboard.list(), seconds=30)
     os.replace(folder / "aside", folder / "log.jsonl")
-    wait_until(lambda: "d4" in dashboard.list(), seconds=30)
-    assert dashboard.metrics("d4")
+    wait_until(lambda: "odd1" in dashboard.list(), seconds=30)
+    assert dashboard.metrics("odd1")
 
 
 TEXT = st.text(st.characters(exclude_categories=()), max_size=5)  # halves of surrogate pairs too
