@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from convmixer.model.batch_norm import track_statistics
 from convmixer.model.kernels.depthwise import call, is_native, pointer, shape_of
+from convmixer.model.kernels.layer_autograd import make_differentiable, outputs_like
 from convmixer.model.kernels.memory import in_order, like
 from convmixer.model.layers import ConvMixerLayer, DepthWiseConv, PointWiseConv
 
@@ -117,6 +118,7 @@ def _(x: Tensor, weights: list[Tensor], running: list[Tensor], epsilons: list[fl
     return like(x)
 
 
+N_SAVED = 5  # g1, d1, z, g2, d2
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
@@ -136,22 +138,12 @@ def _layer_train(
     """The output; mean and variance of both BatchNorms; and what the backward pass needs: g1, d1, z, g2, d2."""
     weights = (space_weight, space_bias, gamma1, beta1, channels_weight, channels_bias, gamma2, beta2)
     x, weights = in_order(x), [weight.contiguous() for weight in weights]
-    out, *statistics_and_saved = _outputs(x)
+    out, *statistics_and_saved = outputs_like(x, N_SAVED)
     statistics, saved = statistics_and_saved[:4], statistics_and_saved[4:]
     shape = shape_of(x, space_weight.shape[-1])
     stages = _stages(weights, statistics, epsilons)
     call("layer_train", ctypes.byref(shape), *stages, *map(pointer, (x, *saved, out)))
     return out, *statistics, *saved
-
-
-def _outputs(x: Tensor) -> Outputs:
-    statistics = [x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(4)]
-    return like(x), *statistics, *(like(x) for _ in range(5))
-
-
-@_layer_train.register_fake
-def _(x: Tensor, *_: object) -> Outputs:
-    return _outputs(x)
 
 
 @torch.library.custom_op("convmixer::layer_backward", mutates_args=())
@@ -173,23 +165,4 @@ def _layer_backward(
     return [dx, *gradients]
 
 
-@_layer_backward.register_fake
-def _(gradient: Tensor, x: Tensor, weights: list[Tensor], *_: object) -> list[Tensor]:
-    return [like(x), *(torch.empty_like(weight) for weight in weights)]
-
-
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Outputs) -> None:
-    x, *weights, ctx.epsilons = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, *weights, *output[1:])
-
-
-def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    if gradient is None:
-        return (None,) * 10
-    x, *rest = ctx.saved_tensors
-    return *_layer_backward(gradient, x, rest[:8], rest[8:12], rest[12:], ctx.epsilons), None
-
-
-_layer_train.register_autograd(_backward, setup_context=_save)
+make_differentiable(_layer_train, _layer_backward, N_SAVED)

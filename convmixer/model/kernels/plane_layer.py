@@ -10,7 +10,8 @@ from torch import Tensor
 from convmixer.model.batch_norm import track_statistics
 from convmixer.model.kernels.depthwise import autocast, is_native
 from convmixer.model.kernels.layer import PARTS, is_plain, layer_weights
-from convmixer.model.kernels.memory import in_order, like
+from convmixer.model.kernels.layer_autograd import make_differentiable
+from convmixer.model.kernels.memory import in_order
 from convmixer.model.kernels.pointwise import sum_of_products
 from convmixer.model.layers import ConvMixerLayer
 
@@ -113,29 +114,4 @@ _plane_layer_backward = torch.library.custom_op(
 )
 
 
-@_plane_layer.register_fake
-def _(x: Tensor, *_: object) -> Outputs:
-    statistics = [x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(4)]
-    return like(x), *statistics, *(like(x) for _ in range(3))
-
-
-@_plane_layer_backward.register_fake
-def _(gradient: Tensor, x: Tensor, weights: list[Tensor], *_: object) -> list[Tensor]:
-    return [like(x), *(torch.empty_like(weight) for weight in weights)]
-
-
-def _save(ctx: torch.autograd.function.FunctionCtx, inputs: tuple, output: Outputs) -> None:
-    x, *weights, ctx.epsilons = inputs
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, *weights, *output[1:])
-
-
-def _backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    if gradient is None:
-        return (None,) * 10
-    x, *rest = ctx.saved_tensors
-    return *_plane_layer_backward(gradient, x, rest[:8], rest[8:12], rest[12:], ctx.epsilons), None
-
-
-_plane_layer.register_autograd(_backward, setup_context=_save)
+make_differentiable(_plane_layer, _plane_layer_backward, n_saved=3)
