@@ -1,12 +1,10 @@
 """The moving average of weights."""
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from operations import OperationCounter
 
 from convmixer.model.variants import conv_mixer
 from convmixer.training.averaging import AveragedWeights
@@ -64,15 +62,3 @@ def test_an_update_is_two_operations_however_many_tensors_there_are() -> None:
     with OperationCounter() as counter:
         average.update(1)
     assert counter.names == ["_foreach_lerp_", "_foreach_copy_"]
-
-
-class OperationCounter(TorchDispatchMode):
-    """Names of the operations that PyTorch is told to do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: list[str] = []
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        self.names.append(operation.overloadpacket.__name__)
-        return operation(*args, **(kwargs or {}))

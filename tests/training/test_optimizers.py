@@ -139,17 +139,19 @@ def test_a_step_of_eight_equal_matrices_takes_few_operations() -> None:
     assert sum(e.name.startswith("aten::") for e in operations) <= 45
 
 
-@pytest.mark.parametrize("make", ["muon", "adamw", "sgd"])
+MAKE = {
+    "muon": lambda model: make_muon(model, 0.1),
+    "adamw": lambda model: adamw(parameter_groups(model, 0.1, False), 0.01, [0.9, 0.999], 1e-8),
+    "sgd": lambda model: sgd(parameter_groups(model, 0.1, False), 0.01, 0.9),
+}
+
+
+@pytest.mark.parametrize("make", MAKE)
 def test_learning_rates_may_be_tensors_as_a_graph_needs_them(make: str) -> None:
     def trained(in_tensors: bool) -> list[torch.Tensor]:
         torch.manual_seed(0)
         model = conv_mixer(8, 2, 3, 2)
-        groups = parameter_groups(model, 0.1, False)
-        optimizer = {
-            "muon": lambda: make_muon(model, 0.1),
-            "adamw": lambda: adamw(groups, 0.01, [0.9, 0.999], 1e-8),
-            "sgd": lambda: sgd(groups, 0.01, 0.9),
-        }[make]()
+        optimizer = MAKE[make](model)
         if in_tensors:
             learning_rates_on(optimizer, torch.device("cpu"))
         kept = [group["lr"] for group in optimizer.param_groups]
@@ -189,16 +191,11 @@ def test_muon_without_matrices_is_refused() -> None:
         make_muon(conv_mixer(1, 2, 3, 2))
 
 
-@pytest.mark.parametrize("make", ["muon", "adamw", "sgd"])
+@pytest.mark.parametrize("make", MAKE)
 def test_a_state_saved_on_another_device_leaves_how_operations_are_computed_here(make: str) -> None:
     """As a CPU's on a GPU, where a CUDA graph needs `capturable` AdamW and fused SGD."""
     model = conv_mixer(8, 1, 3, 2)
-    groups = parameter_groups(model, 0.1, False)
-    optimizer = {
-        "muon": lambda: make_muon(model, 0.1),
-        "adamw": lambda: adamw(groups, 0.01, [0.9, 0.999], 1e-8),
-        "sgd": lambda: sgd(groups, 0.01, 0.9),
-    }[make]()
+    optimizer = MAKE[make](model)
     update(model, optimizer)
     state = copy.deepcopy(optimizer.state_dict())
     for group in decaying_groups(optimizer):
