@@ -1,10 +1,12 @@
 """Tables of results: each row with the command, the commit, the day and the machine that it was measured by."""
 
+import ast
 import csv
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +65,33 @@ def why_old(row: Row, measures: Sequence[str]) -> str | None:
     if not row.get("commit"):
         return "no commit"
     try:
-        newer = git("log", "--format=%h, %ad", "--date=short", f"{row['commit']}..HEAD", "--", *measures)
+        changed = changed_files(row["commit"], measures)
     except subprocess.CalledProcessError:
         return f"commit {row['commit']} is not in this repository"
-    return f"the code has changed since {row['commit']}: {newer.splitlines()[0]}" if newer else None
+    more = f" and {counted(len(changed) - 1, 'other file')}" if len(changed) > 1 else ""
+    return f"the code has changed since {row['commit']}: {changed[0]}{more}" if changed else None
+
+
+def changed_files(commit: str, measures: Sequence[str]) -> list[str]:
+    """Return the files whose code differs now from a commit's. Comments and docstrings of Python are not code."""
+    differences = git("diff", "--raw", "--no-abbrev", "--no-renames", commit, "HEAD", "--", *measures).splitlines()
+    changed = []
+    for attributes, file in (line.split("\t") for line in differences):
+        before, after, status = attributes.split()[2:]
+        if status != "M" or not file.endswith(".py") or _code(before) != _code(after):
+            changed.append(file)
+    return changed
+
+
+@cache
+def _code(blob: str) -> str:
+    """Return a Python file's syntax tree in words, without docstrings, by git's name for its content."""
+    tree = ast.parse(git("cat-file", "blob", blob))
+    for node in ast.walk(tree):
+        has_body = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if has_body and ast.get_docstring(node) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def this_command() -> str:

@@ -13,13 +13,14 @@ from benchmarks.recipes import command_of, summary
 
 @pytest.fixture
 def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A repository with two commits; the second one changes `kernels.py`. The commits are in `first` and `second`."""
+    """A repository with two commits, `first` and `second`: the second changes `kernels.py`, and words of `data.py`."""
     monkeypatch.setattr(tables, "PROJECT", tmp_path)
     tables.git("init", "--quiet")
-    for name, text in (("first", "a = 1"), ("second", "a = 2")):
-        (tmp_path / "kernels.py").write_text(text)
-        (tmp_path / "data.py").write_text("b = 1")
-        tables.git("add", "kernels.py", "data.py")
+    for name, value in (("first", 1), ("second", 2)):
+        (tmp_path / "kernels.py").write_text(f"a = {value}")
+        (tmp_path / "passes.h").write_text(f"// {name}")
+        (tmp_path / "data.py").write_text(f'"""The {name} docstring."""\n\nb = 1  # in the {name} commit\n')
+        tables.git("add", "kernels.py", "passes.h", "data.py")
         author = ("-c", "user.name=A Student", "-c", "user.email=student@example.org")
         tables.git(*author, "commit", "--quiet", "--message", name)
         tables.git("tag", name)
@@ -69,7 +70,16 @@ def test_a_table_that_can_t_be_written_keeps_its_rows(history: Path) -> None:
     [
         ({"command": "c", "commit": "second"}, ["kernels.py"], None),
         ({"command": "c", "commit": "first"}, ["data.py"], None),
-        ({"command": "c", "commit": "first"}, ["data.py", "kernels.py"], "the code has changed since first"),
+        (
+            {"command": "c", "commit": "first"},
+            ["data.py", "kernels.py"],
+            "the code has changed since first: kernels.py",
+        ),
+        (
+            {"command": "c", "commit": "first"},
+            ["."],
+            "the code has changed since first: kernels.py and 1 other file",
+        ),
         ({"command": "", "commit": "second"}, ["kernels.py"], "no command"),
         ({"command": "c"}, ["kernels.py"], "no commit"),
         ({"command": "c", "commit": "0123456789"}, ["kernels.py"], "commit 0123456789 is not in this repository"),
