@@ -2,17 +2,22 @@
 
     python -m benchmarks.ablations KEY=VALUE ... [--seeds 3] [--only ema stochastic_depth] [--csv results/ablations.csv]
 
-`data.dataset=images data.path=FOLDER epochs=3`, say: what the runs have in common beside `TRAINING`, which names its
-values one by one, so that a recipe may change without it. Seeds are the outer loop, so what drifts on the machine
-meets all options. Each run is an ordinary one, of the command in its row, in `logs/`. A row is written when its run has
-ended, and a run whose row is there is not made again: the same command continues. The table at the end compares on the
-validation split; `test` is in the rows, measured once by each run.
+`data.dataset=cifar10 epochs=3`, say: what the runs have in common beside `TRAINING`, which names its values one by
+one, so that a recipe may change without it. Seeds are the outer loop, so what drifts on the machine meets all options.
+Each run is an ordinary one, of the command in its row, in `logs/`. A row is written when its run has ended, and a run
+whose row is there is not made again: the same command continues. The table at the end compares on the validation split;
+`test` is in the rows, measured once by each run.
+
+The verdict follows a rule that was written before the runs: an option is "better" or "worse" if its mean difference to
+what it is compared with, with the same seeds, is larger than three standard errors; else it is "undecided". The
+standard error is the deviation of the differences over seeds, pooled over all options, divided by the root of the
+number of seeds. One seed has no verdict.
 """
 
 import argparse
 import sys
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, stdev, variance
 
 from benchmarks import tables
 from benchmarks.recipes import row, train
@@ -40,6 +45,8 @@ OPTIONS: dict[str, list[str]] = {
     "ema": ["ema=0.99"],
     "norm_bias_factor": ["optimizer.norm_bias_factor=8"],
     "whitening": ["starts=[whitening]"],
+    "whitening_not_decayed": ["starts=[whitening]", "optimizer.first_weights=not_decayed"],
+    "whitening_frozen": ["starts=[whitening]", "optimizer.first_weights=frozen"],
     "covariance": ["starts=[covariance]"],
     "impulse": ["starts=[impulse]"],
     "identity": ["starts=[identity]"],
@@ -53,10 +60,29 @@ OPTIONS: dict[str, list[str]] = {
     "alternating_flip": ["augment.ops=[translate,alternating_flip]"],
     "translate_2": ["augment.translate=2"],
     "cutout": ["augment.ops=[translate,flip,cutout]"],
+    "weak_randaugment": [
+        "augment.ops=[translate,flip,randaugment]",
+        "augment.randaugment_ops=1",
+        "augment.randaugment_magnitude=5",
+    ],
+    "trivial_augment": ["augment.ops=[translate,flip,trivial_augment]"],
+    "mixup": ["augment.ops=[translate,flip,mixup]"],
+    "mixup_off_late": ["augment.ops=[translate,flip,mixup]", "augment.off_for=0.3"],
     "batch_64": ["train_batch_size=64"],
     "batch_256": ["train_batch_size=256"],
     "kernel_7": ["kernel_size=7"],
+    "recipe": [  # what `small` and `base` use, together
+        "optimizer.optimizer=Muon",
+        "starts=[whitening,covariance]",
+        "augment.ops=[translate,alternating_flip]",
+    ],
+    "recipe_sgd": [
+        *["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"],
+        "starts=[whitening,covariance]",
+        "augment.ops=[translate,alternating_flip]",
+    ],
 }
+BESIDE = {"whitening_not_decayed": "whitening", "whitening_frozen": "whitening", "recipe_sgd": "recipe"}
 
 
 def train_option(option: str, seed: int, common: list[str]) -> Row:
@@ -75,21 +101,46 @@ def rows_of(table: Path, common: list[str]) -> list[Row]:
     return [found for found in tables.read(table) if found["common"] == tables.shown(common)]
 
 
+def gains(rows: list[Row]) -> dict[str, list[float]]:
+    """Return each option's differences of validation accuracy to what it is compared with, one for each seed."""
+    valid = {(row["option"], str(row["seed"])): float(row["valid"]) for row in rows}
+    found: dict[str, list[float]] = {}
+    for (option, seed), accuracy in valid.items():
+        other = (BESIDE.get(option, PLAIN), seed)
+        if option != PLAIN and other in valid:
+            found.setdefault(option, []).append(accuracy - valid[other])
+    return found
+
+
+def verdict(differences: list[float], deviation: float) -> str:
+    """Return the verdict on an option, by the rule above.
+
+    Args:
+        deviation: that of the differences over seeds, pooled over options.
+    """
+    if len(differences) < 2:
+        return ""
+    if abs(mean(differences)) <= 3 * deviation / len(differences) ** 0.5:
+        return "undecided"
+    return "better" if mean(differences) > 0 else "worse"
+
+
 def summary(rows: list[Row]) -> list[str]:
-    """A line for each option: validation accuracy over seeds, and the mean difference to plain with the same seed."""
-    plain = {str(found["seed"]): float(found["valid"]) for found in rows if found["option"] == PLAIN}
-    lines = [f"{'option':22} seeds   valid (deviation)   minus plain   images/s"]
+    """Return a line for each option: validation accuracy over seeds, the mean difference, and the verdict."""
+    differences = gains(rows)
+    of_seeds = [variance(found) for found in differences.values() if len(found) > 1]
+    deviation = mean(of_seeds) ** 0.5 if of_seeds else 0.0
+    lines = [f"{'option':22} seeds  valid            difference to              verdict"]
     for option in OPTIONS:
-        of_option = [found for found in rows if found["option"] == option]
-        if not of_option:
+        valid = [float(row["valid"]) for row in rows if row["option"] == option]
+        if not valid:
             continue
-        valid = [float(found["valid"]) for found in of_option]
-        gains = [float(r["valid"]) - plain[str(r["seed"])] for r in of_option if str(r["seed"]) in plain]
-        deviation = f"({stdev(valid):.2%})" if len(valid) > 1 else ""
-        gain = f"{mean(gains):+.2%}" if gains else ""
-        rate = mean(float(found["images_per_second"]) for found in of_option)
-        lines.append(f"{option:22} {len(valid):5}   {mean(valid):.2%} {deviation:10}   {gain:>11}   {rate:8.0f}")
-    return lines
+        spread = f"± {stdev(valid):.2%}" if len(valid) > 1 else ""
+        line = f"{option:22} {len(valid):5}  {mean(valid):.2%} {spread:8}"
+        if found := differences.get(option):
+            line += f" {mean(found):+.2%}     {BESIDE.get(option, PLAIN):14} {verdict(found, deviation)}"
+        lines.append(line.rstrip())
+    return [*lines, f"deviation of a difference over seeds, pooled: {deviation:.2%}"]
 
 
 def main() -> None:
