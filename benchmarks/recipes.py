@@ -3,6 +3,7 @@
     python -m benchmarks.recipes train KEY=VALUE ... [--seeds 3] # trains what has no row yet, then evaluates it
     python -m benchmarks.recipes add RUN ...                     # adds runs: uuids, their beginnings, `last` or `best`
 
+With OMP_NUM_THREADS in the environment, the commands of the rows begin with it; `add` needs the value of the training.
 `test` is the accuracy on the test split, measured once, with the images as they are. `test_shifts` is that with six
 test-time views (`evaluate --tta shifts`). `train` ends with the mean and the deviation over the seeds.
 """
@@ -78,12 +79,13 @@ def row(finished: Run) -> Row:
         "images_per_second": f"{summary['images_per_second']:.0f}",
         "parameters": summary["parameters"],
         "device": summary["device"],
+        "kernels": summary["kernels"],
         "precision": summary["precision"],
         "python": versions["python"],
         "torch": versions["torch"],
         "commit": summary["git"]["commit"][:10],
         "date": summary["ended"][:10],
-        "command": command_of(as_argument(name, value) for name, value in finished.given.items()),
+        "command": command_of((as_argument(name, value) for name, value in finished.given.items()), summary["script"]),
         "updates": summary["steps"],
     }
 
@@ -93,9 +95,11 @@ def evaluated_row(finished: Run) -> Row:
     return {**row(finished), "test_shifts": f"{with_views(finished, 'shifts'):.4f}"}
 
 
-def command_of(overrides: Iterable[str]) -> str:
+def command_of(overrides: Iterable[str], script: str = "experiment.py") -> str:
     """Return the command of a run, as it stands in the table: without paths, in the order of the keys' names."""
-    return tables.shown(["python", "experiment.py", *sorted(overrides)])
+    threads = os.environ.get("OMP_NUM_THREADS")
+    environment = [f"OMP_NUM_THREADS={threads}"] if threads else []
+    return tables.shown([*environment, "python", script, *sorted(overrides)])
 
 
 def train_seeds(table: Path, overrides: list[str], seeds: int) -> list[Row]:

@@ -90,10 +90,16 @@ def test_a_row_is_old_when_its_code_has_changed(history: Path, row: dict, measur
     assert found is None if reason is None else found.startswith(reason)
 
 
-def test_a_data_set_s_path_is_not_shown() -> None:
+def test_a_data_set_s_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     words = ["recipe=small", "data.path=/home/me/cifar", "optimizer.learning_rate=log(1e-3,1)"]
     assert tables.shown(words) == "recipe=small data.path=FOLDER 'optimizer.learning_rate=log(1e-3,1)'"
     assert command_of(words[:2]) == "python experiment.py data.path=FOLDER recipe=small"
+
+
+def test_the_command_of_a_run_names_its_script_and_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert command_of(["seed=1", "between=32"], "mine.py") == "OMP_NUM_THREADS=1 python mine.py between=32 seed=1"
 
 
 def test_seeds_in_words() -> None:
