@@ -52,6 +52,9 @@ def _recipe(overrides: str) -> str:
     return f"python -m benchmarks.recipes train data.dataset=cifar10 {overrides} --seeds 3"
 
 
+LADDER = "data.dataset=cifar10 epochs=3 train_batch_size=128"
+LADDER_MEASURES = (*TRAINING, "benchmarks/peers.py", "benchmarks/ladder.py")
+
 TABLES = (
     Table("recipes.csv", [_recipe("recipe=small minutes=5")], 20, TRAINING),
     Table("recipes.csv", [_recipe("recipe=small minutes=20"), _recipe("recipe=small")], 75, TRAINING),
@@ -122,15 +125,14 @@ TABLES = (
     Table(
         "ablations.csv",
         ["python -m benchmarks.ablations data.dataset=cifar10 d_model=96 n_layers=4 epochs=2 --seeds 3"],
-        240,
+        90,
         TRAINING,
     ),
-    Table(
-        "ladder.csv",
-        ["python -m benchmarks.ladder data.dataset=cifar10 epochs=3 train_batch_size=128"],
-        900,
-        (*TRAINING, "benchmarks/peers.py", "benchmarks/ladder.py"),
+    *(
+        Table("ladder.csv", [f"python -m benchmarks.ladder {LADDER} {size}".strip()], minutes, LADDER_MEASURES)
+        for size, minutes in (("d_model=64 n_layers=4 patch_size=4", 30), ("", 900))
     ),
+    Table("trials.csv", [], 0, TRAINING),  # by the commands in its rows, then `python -m benchmarks.recipes add`
 )
 MAKE_THEIR_OWN_ROWS = ("benchmarks.recipes", "benchmarks.ablations", "benchmarks.ladder")
 
