@@ -1,15 +1,15 @@
 """Augmented images/s: ours on one core beside torchvision's v2 transforms in a DataLoader with 2 workers, per core.
 
-    python -m benchmarks.augmentation data.dataset=images data.path=FOLDER [--rounds 7] [--seconds 3] [--csv FILE]
+    python -m benchmarks.augmentation data.dataset=cifar10 [--rounds 7] [--seconds 3] [--csv FILE]
 
 Both make normalised float32 batches of 128, from images that are decoded and in memory. Ours is `Batches.epoch`, as a
 run has it, draws included, on one thread. Theirs starts from Pillow images or from tensors, whichever is quicker on
 this machine, and is given two cores: its rate is halved. The sides take turns within one process and the workers are
 idle in ours; starting the workers is not counted, nor are the batches they had ready.
 
-`crop+flip` is translation by 4 pixels with reflection and a random flip, `paper` what the recipe of that name does:
-resized crop, flip, RandAugment, colour jitter, random erasing with noise, mixup and cutmix. torchvision's RandAugment
-is given its own operations at the same strength.
+`crop+flip` is translation by 4 pixels with reflection and a random flip, `trivial_augment` the same with
+TrivialAugment, `paper` what the recipe of that name does: resized crop, flip, RandAugment, random erasing with noise,
+mixup and cutmix. torchvision's RandAugment is given its own operations at the same strength.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from itertools import count
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import torch
 from PIL import Image
@@ -36,13 +37,17 @@ from convmixer.training.hardware import cpu_name, keep_freed_memory
 BATCH_SIZE = 128
 WORKERS = 2
 READY = 2 * WORKERS  # batches that the workers make before they are asked
-SETS = {"crop+flip": "small", "paper": "paper"}  # and the recipe that has it
+CROP_AND_FLIP = {"augment.ops": ["translate", "flip"], "augment.translate": 4}
+SETS: dict[str, dict[str, Any]] = {
+    "crop+flip": CROP_AND_FLIP,
+    "trivial_augment": CROP_AND_FLIP | {"augment.ops": ["translate", "flip", "trivial_augment"]},
+    "paper": {key: value for key, value in RECIPES["paper"]().items() if key.startswith("augment.")},
+}
 
 
-def our_batches(recipe: str, given: dict[str, str]) -> Batches:
-    """As a run of that recipe trains on."""
+def our_batches(augment: dict[str, Any], given: dict[str, str]) -> Batches:
+    """Return batches as a run with these values trains on."""
     conf = Configs()
-    augment = {key: value for key, value in RECIPES[recipe]().items() if key.startswith("augment.")}
     conf.override(given | augment | {"train_batch_size": BATCH_SIZE, "device": "cpu"})
     return train_batches(conf, conf.train_split, torch.device("cpu"))
 
@@ -51,13 +56,15 @@ def their_transform(name: str, dataset: Dataset, from_tensors: bool) -> v2.Trans
     """torchvision's way to the same augmentation of one image."""
     first = [v2.ToImage()] if from_tensors else []
     last = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(dataset.mean, dataset.std)]
+    crop_and_flip = [v2.RandomCrop(32, 4, padding_mode="reflect"), v2.RandomHorizontalFlip()]
     if name == "crop+flip":
-        return v2.Compose([*first, v2.RandomCrop(32, 4, padding_mode="reflect"), v2.RandomHorizontalFlip(), *last])
+        return v2.Compose([*first, *crop_and_flip, *last])
+    if name == "trivial_augment":
+        return v2.Compose([*first, *crop_and_flip, v2.TrivialAugmentWide(), *last])
     augment = [
         v2.RandomResizedCrop(32, scale=(0.75, 1.0)),
         v2.RandomHorizontalFlip(),
         v2.RandAugment(num_ops=2, magnitude=27),
-        v2.ColorJitter(0.4, 0.4, 0.4),
     ]
     return v2.Compose([*first, *augment, *last, v2.RandomErasing(0.25, value="random")])
 
@@ -146,7 +153,7 @@ def compare(name: str, given: dict[str, str], dataset: Dataset, rounds: int, sec
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("overrides", nargs="+", help="data.dataset=... data.path=...")
+    parser.add_argument("overrides", nargs="+", help="KEY=VALUE: the data set")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=3.0, help="of one turn of one side")
     parser.add_argument("--csv", type=Path, help="write the figures to this file too")
