@@ -22,8 +22,8 @@ EXPERIMENT = Path(__file__).resolve().parents[1] / "experiment.py"
 COMMON = ["data.dataset=shapes", "data.validation=0", "recipe=small"]
 MODELS = {
     "16/2": ["d_model=16", "n_layers=2", "steps=200"],
-    "small": ["steps=40"],
-    "256/8 k5 p2": ["d_model=256", "kernel_size=5", "patch_size=2", "train_batch_size=64", "steps=12"],
+    "small": ["steps=30"],
+    "256/8 k5 p2": ["d_model=256", "kernel_size=5", "patch_size=2", "train_batch_size=64", "steps=6"],
 }
 WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"

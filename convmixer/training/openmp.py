@@ -6,7 +6,7 @@ Imports no torch: OpenMP reads its environment when torch is loaded.
 import os
 
 PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_")
-SPINS = 20_000  # then a thread sleeps; by default it spins many times longer (docs/kernels.md, Busy machines)
+SPINS = 1_000  # then a thread sleeps; by default it spins many times longer (docs/kernels.md, Busy machines)
 
 
 def spin_briefly() -> bool:
