@@ -3,8 +3,8 @@
     python -m benchmarks.accuracy_against_time [--output docs/accuracy-against-time.png]
 
 Ours are the recipes of results/recipes.csv, means over seeds, on the data set and the hardware that they name. Others'
-are those of results/published.csv, on the official CIFAR-10, hardware as they say: times on different hardware, and
-accuracies on `cifar10-jpeg` and the official images, stand side by side without being comparable.
+are those of results/published.csv, hardware as they say. Accuracies on CIFAR-10 can be compared; times on different
+hardware can't.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """timm's ConvMixer trained as the authors train theirs, on our splits: the row that one of ours is compared with.
 
-    python -m benchmarks.peers KEY=VALUE ... [--csv results/base-3-epochs.csv]
+    python -m benchmarks.peers KEY=VALUE ... [--csv FILE]
 
 `data.dataset=cifar10 epochs=3 train_batch_size=128`, say: images, splits, seed, network size, epochs, batch size and
 the optimizer's values are those that the same keys give `experiment.py`; the authors' values stand unless they are
