@@ -61,20 +61,20 @@ TABLES = (
     Table(
         "throughput.csv",
         ["python -m benchmarks.throughput --against labml_nn kernels=torch --rounds 5 --seconds 3"],
-        15,
+        8,
         ("convmixer/model", "convmixer/training", "benchmarks/throughput.py"),
     ),
     Table(
         "kernels.csv",
         [f"python -m benchmarks.kernels --threads {threads} --rounds 9" for threads in (1, 2)],
-        10,
+        5,
         ("convmixer/model/kernels", "convmixer/model/layers.py", "benchmarks/kernels.py"),
     ),
     *(
         Table(
             f"profile-small-{kernels}.csv",
             [f"python -m benchmarks.profile recipe=small kernels={kernels} --steps 20"],
-            2,
+            1,
             ("convmixer/model", "convmixer/training", "benchmarks/profile.py"),
         )
         for kernels in ("torch", "native")
@@ -82,12 +82,12 @@ TABLES = (
     Table(
         "augmentation.csv",
         ["python -m benchmarks.augmentation data.dataset=cifar10"],
-        10,
+        4,
         ("convmixer/data/augmentation", "benchmarks/augmentation.py"),
     ),
-    Table("startup.csv", ["python -m benchmarks.startup data.dataset=cifar10"], 3, ("convmixer",)),
-    Table("memory.csv", ["python -m benchmarks.memory"], 5, TRAINING),
-    Table("busy-machine.csv", ["python -m benchmarks.busy_machine"], 15, ("convmixer/training/openmp.py",)),
+    Table("startup.csv", ["python -m benchmarks.startup data.dataset=cifar10"], 1, ("convmixer",)),
+    Table("memory.csv", ["python -m benchmarks.memory"], 2, TRAINING),
+    Table("busy-machine.csv", ["python -m benchmarks.busy_machine --rounds 3"], 9, ("convmixer/training/openmp.py",)),
     Table("muon.csv", ["python -m benchmarks.muon"], 1, ("convmixer/training/muon.py",)),
     Table(
         "dashboard.csv",
@@ -107,7 +107,7 @@ TABLES = (
     ),
     Table("tracking.csv", ["python -m benchmarks.tracking"], 5, ("convmixer/tracking",)),
     Table("folding.csv", ["python -m benchmarks.folding"], 5, ("convmixer/model/folding.py",)),
-    Table("scaling.csv", ["python -m benchmarks.scaling data.dataset=cifar10 --rounds 3"], 10, TRAINING),
+    Table("scaling.csv", ["python -m benchmarks.scaling data.dataset=cifar10 --rounds 3"], 4, TRAINING),
     Table("large-data.csv", ["python -m benchmarks.large_data"], 10, ("convmixer/data",)),
     Table("cifar-sources.csv", ["python -m benchmarks.cifar_sources"], 5, ("convmixer/data", "convmixer/files")),
     Table(
