@@ -37,11 +37,14 @@ TRAINING = [
     *["augment.ops=[translate,flip]", "augment.translate=4"],
 ]
 
+SGD = ["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"]
+WITH_SMALL = ["starts=[whitening,covariance]", "augment.ops=[translate,alternating_flip]"]  # `small`'s, beside Muon
+
 # One option each, with the values of the sources in docs/training-options.md where those name some.
 OPTIONS: dict[str, list[str]] = {
     PLAIN: [],
     "muon": ["optimizer.optimizer=Muon"],
-    "sgd": ["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"],
+    "sgd": SGD,
     "ema": ["ema=0.99"],
     "norm_bias_factor": ["optimizer.norm_bias_factor=8"],
     "whitening": ["starts=[whitening]"],
@@ -71,17 +74,10 @@ OPTIONS: dict[str, list[str]] = {
     "batch_64": ["train_batch_size=64"],
     "batch_256": ["train_batch_size=256"],
     "kernel_7": ["kernel_size=7"],
-    "recipe": [  # what `small` and `base` use, together
-        "optimizer.optimizer=Muon",
-        "starts=[whitening,covariance]",
-        "augment.ops=[translate,alternating_flip]",
-    ],
-    "recipe_sgd": [
-        *["optimizer.optimizer=SGD", "optimizer.learning_rate=0.5", "optimizer.weight_decay=5e-4"],
-        "starts=[whitening,covariance]",
-        "augment.ops=[translate,alternating_flip]",
-    ],
+    "recipe": ["optimizer.optimizer=Muon", *WITH_SMALL],
+    "recipe_sgd": [*SGD, *WITH_SMALL],
 }
+# What an option is compared with, if not with the plain training.
 BESIDE = {"whitening_not_decayed": "whitening", "whitening_frozen": "whitening", "recipe_sgd": "recipe"}
 
 

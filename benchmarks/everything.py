@@ -132,7 +132,7 @@ TABLES = (
         Table("ladder.csv", [f"python -m benchmarks.ladder {LADDER} {size}".strip()], minutes, LADDER_MEASURES)
         for size, minutes in (("d_model=64 n_layers=4 patch_size=4", 30), ("", 900))
     ),
-    Table("trials.csv", [], 0, TRAINING),  # by the commands in its rows, then `python -m benchmarks.recipes add`
+    Table("trials.csv", [], 0, TRAINING),  # by the commands in its rows
 )
 MAKE_THEIR_OWN_ROWS = ("benchmarks.recipes", "benchmarks.ablations", "benchmarks.ladder")
 
