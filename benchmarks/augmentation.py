@@ -32,6 +32,7 @@ from convmixer.configs.overrides import split_assignments
 from convmixer.configs.recipes import RECIPES
 from convmixer.data.batches import Batch, Batches
 from convmixer.data.datasets import Dataset
+from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 
 BATCH_SIZE = 128
@@ -160,6 +161,7 @@ def main() -> None:
     arguments = parser.parse_args()
     given = split_assignments(arguments.overrides)
     conf = Configs()
+    use_project_folder()
     conf.override(given)
     dataset = conf.data.dataset
     torch.set_num_threads(1)

@@ -32,6 +32,7 @@ from benchmarks import tables
 from convmixer.configs import Configs
 from convmixer.configs.building import build
 from convmixer.model.variants import conv_mixer
+from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 
 # d_model, n_layers, kernel_size, patch_size
@@ -71,6 +72,7 @@ def images_and_labels() -> tuple[Tensor, Tensor]:
 def our_step(model_name: str, batch_size: int, kernels: str = "auto") -> Step:
     """Return a training step of the recipe `small`, with its optimizer and augmentation, of this network."""
     keep_freed_memory()
+    use_project_folder()
     network = dict(zip(("d_model", "n_layers", "kernel_size", "patch_size"), MODELS[model_name], strict=True))
     conf = Configs()
     conf.override(

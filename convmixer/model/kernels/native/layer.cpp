@@ -6,99 +6,14 @@
 // What the backward pass needs of a1 and a2 is GELU's slope there, d1 and d2, found together with its value.
 // Sums over the batch are made of parts of fixed size, and the parts are added in a fixed order, in double precision:
 // their bits do not depend on the number of threads.
-#include <cmath>
-
 #include "matmul.h"
+#include "norm.h"
 #include "passes.h"
 
 static thread_local Arena arena;
 
 constexpr long ROWS = 96;        // pixels that a thread takes at a time; their vectors stay in the second-level cache
 constexpr long MOST_PARTS = 32;  // of the sum over the batch that is the matrix's gradient
-
-// One convolution's weights, and the BatchNorm after it.
-struct Stage {
-    const float *weight, *bias, *gamma, *beta;
-    float *mean, *variance;  // of the batch (biased), or for evaluation the running ones
-    double epsilon;
-};
-
-struct Gradients {
-    float *weight, *bias, *gamma, *beta;
-};
-
-// Mean and variance of numbers that come in blocks of `block_rows`. blocks: of each its mean, and the sum of the
-// squared distances from it, [block][2][stride]. (Chan, Golub & LeVeque, 1983.)
-static void combine_moments(const float* blocks, long n_blocks, long block_rows, long rows, long stride, long channels,
-                            const Stage& stage) {
-    for (long c = 0; c < channels; c++) {
-        double total = 0, squares = 0;
-        for (long b = 0; b < n_blocks; b++)
-            total += double(blocks[2 * b * stride + c]) * std::min(block_rows, rows - b * block_rows);
-        double mean = total / rows;
-        for (long b = 0; b < n_blocks; b++) {
-            const float* block = blocks + 2 * b * stride + c;
-            double distance = block[0] - mean;
-            squares += block[stride] + distance * distance * std::min(block_rows, rows - b * block_rows);
-        }
-        stage.mean[c] = mean;
-        stage.variance[c] = squares / rows;
-    }
-}
-
-// Take the n-th value, counted from 0, into the moments of a block: [2][stride]. (Welford, 1962.)
-inline void add_moments(float* block, long stride, Vector value, long n) {
-    if (n == 0) {
-        store(block, value);
-        store(block + stride, Vector{});
-        return;
-    }
-    Vector distance = value - load(block), mean = load(block) + distance * (1.0f / (n + 1));
-    store(block, mean);
-    store(block + stride, load(block + stride) + distance * (value - mean));
-}
-
-// BatchNorm: (g - mean) scale + beta with scale = gamma / deviation. In this form nothing is lost where the mean is
-// large.
-struct Norm {
-    float *mean, *scale, *beta;  // zero beyond the last channel
-
-    Norm(const Stage& stage, long channels, long stride) : mean(arena.take(3 * stride)) {
-        scale = mean + stride, beta = scale + stride;
-        std::fill(mean, mean + 3 * stride, 0.0f);
-        for (long c = 0; c < channels; c++) {
-            mean[c] = stage.mean[c];
-            scale[c] = stage.gamma[c] / std::sqrt(double(stage.variance[c]) + stage.epsilon);
-            beta[c] = stage.beta[c];
-        }
-    }
-
-    Vector operator()(long c, Vector g) const { return (g - load(mean + c)) * load(scale + c) + load(beta + c); }
-};
-
-// How the gradient of BatchNorm's input follows from that of its output: (gradient - offset - (g - mean) slope) scale,
-// and the gradients of gamma and beta. sums: of the gradient, and of gradient (g - mean), double [2][stride].
-// Returns [4][stride]: scale, offset, slope, mean.
-static float* norm_gradient(const Stage& stage, const double* sums, long rows, long channels, long stride,
-                            const Gradients& gradients) {
-    float* factors = arena.take(4 * stride);
-    std::fill(factors, factors + 4 * stride, 0.0f);
-    for (long c = 0; c < channels; c++) {
-        double deviation = std::sqrt(double(stage.variance[c]) + stage.epsilon);
-        gradients.beta[c] = sums[c];
-        gradients.gamma[c] = sums[stride + c] / deviation;
-        factors[c] = stage.gamma[c] / deviation;
-        factors[stride + c] = sums[c] / rows;
-        factors[2 * stride + c] = sums[stride + c] / (deviation * deviation * rows);
-        factors[3 * stride + c] = stage.mean[c];
-    }
-    return factors;
-}
-
-inline Vector norm_slope(const float* factors, long stride, long c, Vector gradient, Vector g) {
-    Vector centred = g - load(factors + 3 * stride + c);
-    return (gradient - load(factors + stride + c) - centred * load(factors + 2 * stride + c)) * load(factors + c);
-}
 
 // [n][stride] floats -> double [stride]
 static void add_parts(const float* parts, long n, long part_stride, long stride, double* sums) {
@@ -109,24 +24,40 @@ static void add_parts(const float* parts, long n, long part_stride, long stride,
 
 static double* take_doubles(long n) { return reinterpret_cast<double*>(arena.take(2 * n)); }
 
-// g1 and d1 (where wanted, for training), and the moments of g1.
-static void mix_space(const Shape& shape, const float* x, const Stage& stage, float* g, float* d) {
-    long stride = shape.padded_channels(), channels = shape.channels, pixels = shape.height * shape.width;
-    float* moments = arena.take(2 * stride * shape.batch);
-    convolve(shape, arena, x, stage.weight, stage.bias,
-             [=](long n, long pixel, long at, long c, long lanes, Vector* values, long count) {
+// Where GELU goes in training: its value, its slope, and the moments of the values in each block of the batch,
+// [block][2][stride].
+struct Activation {
+    float *g, *d, *moments;
+    long stride, channels;
+
+    // `count` pixels come next, `before` of the block having come before; `at` is the place of the first one's vector.
+    void operator()(long block, long before, long at, long c, long lanes, Vector* values, long count) const {
 #pragma GCC unroll 8
-                 for (long j = 0; j < count; j++) {
-                     Gelu y = gelu(values[j]);
-                     stream(g + at + j * channels, y.value, lanes);
-                     stream(d + at + j * channels, y.slope, lanes);
-                     add_moments(moments + 2 * n * stride + c, stride, y.value, pixel + j);
-                 }
-             });
-    combine_moments(moments, shape.batch, pixels, shape.rows(), stride, channels, stage);
+        for (long j = 0; j < count; j++, at += channels) {
+            Gelu y = gelu(values[j]);
+            stream(g + at, y.value, lanes);
+            stream(d + at, y.slope, lanes);
+            values[j] = y.value;
+        }
+        add_moments(moments + 2 * block * stride + c, stride, values, count, before);
+    }
+};
+
+// f(r, c, at, lanes, count) for all vectors of the rows `first` to `last` of a tensor [rows][channels], `count` of
+// them, at most TILE, one below the other; r is counted from `first`.
+template <class F>
+inline void for_tiles(const Shape& shape, long first, long last, F f) {
+    for (long row = first; row < last; row += TILE)
+        for (long c = 0; c < shape.channels; c += LANES) {
+            long at = row * shape.channels + c, lanes = shape.channels - c;
+            if (row + TILE <= last)
+                f(row - first, c, at, lanes, TILE);
+            else
+                f(row - first, c, at, lanes, last - row);
+        }
 }
 
-// f(block, r, c, at, lanes) for all vectors of the rows `first` to `last` of a tensor [rows][channels].
+// f(r, c, at, lanes) for all of those vectors.
 template <class F>
 inline void for_rows(const Shape& shape, long first, long last, F f) {
     for (long row = first; row < last; row++)
@@ -151,23 +82,32 @@ struct Product {
     float* block(long i) const { return scratch + omp_get_thread_num() * scratch_size + i * ROWS * stride; }
 };
 
-// g2 = GELU(z matrix^T + bias) with z = input(at, c, lanes); finish(block, row, at, c, lanes, GELU) gets it.
+// z matrix^T + bias with z = input(at, c, lanes); finish(block, row, at, c, lanes, values, count) gets it, as from
+// `convolve`.
 template <class Input, class Finish>
 static void mix_channels(const Shape& shape, const Stage& stage, Input input, Finish finish) {
     Product product(shape, stage.weight, true, 2);
     long rows = shape.rows(), n_blocks = (rows + ROWS - 1) / ROWS;
     Share blocks(n_blocks, shape.threads);
 #pragma omp parallel num_threads(shape.threads)
-    blocks.out([&](long b) {
-        float *z = product.block(0), *a = product.block(1);
-        long first = b * ROWS, last = std::min(first + ROWS, rows);
-        for_rows(shape, first, last,
-                 [&](long r, long c, long at, long lanes) { store(z + r * product.stride + c, input(at, c, lanes)); });
-        multiply(z, product.stride, last - first, shape.channels, product.matrix, shape.channels, a, product.stride);
-        for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
-            finish(b, r, at, c, lanes, gelu(load(a + r * product.stride + c) + load(stage.bias + c, lanes)));
+    {
+        blocks.out([&](long b) {
+            float *z = product.block(0), *a = product.block(1);
+            long first = b * ROWS, last = std::min(first + ROWS, rows);
+            for_rows(shape, first, last, [&](long r, long c, long at, long lanes) {
+                store(z + r * product.stride + c, input(at, c, lanes));
+            });
+            multiply(z, product.stride, last - first, shape.channels, product.matrix, shape.channels, a,
+                     product.stride);
+            for_tiles(shape, first, last, [&](long r, long c, long at, long lanes, long count) {
+                Vector values[TILE] = {}, bias = load(stage.bias + c, lanes);
+#pragma GCC unroll 8
+                for (long j = 0; j < count; j++) values[j] = load(a + (r + j) * product.stride + c) + bias;
+                finish(b, r, at, c, lanes, values, count);
+            });
         });
-    });
+        streamed();
+    }
 }
 
 static void normalise(const Shape& shape, const Norm& norm, const float* g, float* out) {
@@ -187,10 +127,11 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
     try {
         arena.start();
         for (float* tensor : {g1, d1, z, g2, d2, out}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
-        mix_space(*shape, x, *space, g1, d1);
         long stride = shape->padded_channels(), rows = shape->rows(), n_blocks = (rows + ROWS - 1) / ROWS;
-        Norm norm1(*space, shape->channels, stride);
-        float* moments = arena.take(2 * stride * n_blocks);
+        float *moments1 = arena.take(2 * stride * shape->batch), *moments2 = arena.take(2 * stride * n_blocks);
+        convolve(*shape, arena, x, space->weight, space->bias, Activation{g1, d1, moments1, stride, shape->channels});
+        combine_moments(moments1, shape->batch, shape->height * shape->width, rows, stride, shape->channels, *space);
+        Norm norm1(arena, *space, shape->channels, stride);
         mix_channels(
             *shape, *channels,
             [&](long at, long c, long lanes) {
@@ -198,13 +139,9 @@ KERNEL int layer_train(const Shape* shape, const Stage* space, const Stage* chan
                 store(z + at, sum, lanes);
                 return sum;
             },
-            [&](long block, long r, long at, long c, long lanes, Gelu y) {
-                store(g2 + at, y.value, lanes);
-                store(d2 + at, y.slope, lanes);
-                add_moments(moments + 2 * block * stride + c, stride, y.value, r);
-            });
-        combine_moments(moments, n_blocks, ROWS, rows, stride, shape->channels, *channels);
-        normalise(*shape, Norm(*channels, shape->channels, stride), g2, out);
+            Activation{g2, d2, moments2, stride, shape->channels});
+        combine_moments(moments2, n_blocks, ROWS, rows, stride, shape->channels, *channels);
+        normalise(*shape, Norm(arena, *channels, shape->channels, stride), g2, out);
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
@@ -217,7 +154,7 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
         arena.start();
         for (float* tensor : {z, out}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
         long stride = shape->padded_channels();
-        Norm norm1(*space, shape->channels, stride), norm2(*channels, shape->channels, stride);
+        Norm norm1(arena, *space, shape->channels, stride), norm2(arena, *channels, shape->channels, stride);
         convolve(*shape, arena, x, space->weight, space->bias,
                  [=, width = shape->channels](long, long, long at, long c, long lanes, Vector* values, long count) {
 #pragma GCC unroll 8
@@ -226,7 +163,10 @@ KERNEL int layer_evaluate(const Shape* shape, const Stage* space, const Stage* c
                  });
         mix_channels(
             *shape, *channels, [&](long at, long, long lanes) { return load(z + at, lanes); },
-            [&](long, long, long at, long c, long lanes, Gelu y) { store(out + at, norm2(c, y.value), lanes); });
+            [=, width = shape->channels](long, long, long at, long c, long lanes, Vector* values, long count) {
+                for (long j = 0; j < count; j++, at += width)
+                    store(out + at, norm2(c, gelu(values[j]).value), lanes);
+            });
         return 0;
     } catch (const std::bad_alloc&) {
         return 1;
@@ -259,7 +199,7 @@ static double* mix_channels_gradient(const Shape& shape, const Stage& stage, con
                                      const Gradients& gradients) {
     long channels = shape.channels, stride = shape.padded_channels(), rows = shape.rows();
     const float* factors =
-        norm_gradient(stage, gradient_sums(shape, gradient, g2, stage.mean), rows, channels, stride, gradients);
+        norm_gradient(arena, stage, gradient_sums(shape, gradient, g2, stage.mean), rows, channels, stride, gradients);
     Product product(shape, stage.weight, false, 3);
     long n_blocks = (rows + ROWS - 1) / ROWS, blocks_of_part = std::max(4L, (n_blocks + MOST_PARTS - 1) / MOST_PARTS);
     long n_parts = (n_blocks + blocks_of_part - 1) / blocks_of_part;
@@ -336,7 +276,7 @@ KERNEL int layer_backward(const Shape* shape, const Stage* space, const Stage* c
         for (float* tensor : {dz, dx}) ask_for_large_pages(tensor, shape->rows() * shape->channels);
         double* sums = mix_channels_gradient(*shape, *channels, gradient, z, g2, d2, g1, space->mean, dz, *of_channels);
         long stride = shape->padded_channels();
-        const float* factors = norm_gradient(*space, sums, shape->rows(), shape->channels, stride, *of_space);
+        const float* factors = norm_gradient(arena, *space, sums, shape->rows(), shape->channels, stride, *of_space);
         convolve_gradients(
             *shape, arena, x, space->weight, ConvolutionSlope{factors, dz, g1, d1, stride}, dz, dx, of_space->weight,
             of_space->bias);

@@ -35,18 +35,10 @@ inline void store(float* to, Vector v, long n) {
     std::memcpy(to, &v, n * sizeof(float));
 }
 
-// Past the caches, where it can be done.
+// Past the caches, if it is a whole line of them: parts of lines would be written one by one, which takes longer.
 inline void stream(float* to, Vector v, long n) {
-#if defined(__SSE__)
-    if (n >= LANES && reinterpret_cast<uintptr_t>(to) % VECTOR_BYTES == 0) {
-#if VECTOR_BYTES == 64
-        return _mm512_stream_ps(to, v);
-#elif VECTOR_BYTES == 32
-        return _mm256_stream_ps(to, v);
-#else
-        return _mm_stream_ps(to, v);
-#endif
-    }
+#if defined(__SSE__) && VECTOR_BYTES == 64
+    if (n >= LANES && reinterpret_cast<uintptr_t>(to) % VECTOR_BYTES == 0) return _mm512_stream_ps(to, v);
 #endif
     store(to, v, n);
 }
