@@ -31,9 +31,9 @@ def test_a_row_says_how_it_was_measured(history: Path, monkeypatch: pytest.Monke
     words = ["python3", "-m", "benchmarks.kernels", "--threads", "2", "--csv", "speed.csv"]
     monkeypatch.setattr("sys.orig_argv", words)
     table = history / "speed.csv"
-    tables.put(table, [{"operation": "forward", "ratio": 2.5}])
+    tables.put(table, [{"operation": "forward", "ratio": 2.5, "limit": None}])
     (row,) = tables.read(table)
-    assert row["operation"] == "forward" and row["ratio"] == "2.5"
+    assert row["operation"] == "forward" and row["ratio"] == "2.5" and row["limit"] == ""
     assert row["command"] == "python -m benchmarks.kernels --threads 2"
     assert row["commit"] == tables.commit() and "torch" in row["machine"]
 
