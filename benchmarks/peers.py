@@ -53,7 +53,8 @@ class Transformed(TorchDataset):
     """A split's images, each through `transform` when it is taken."""
 
     def __init__(self, split: Split, transform: v2.Transform) -> None:
-        self.split, self.transform = split, transform
+        # A copy: of a part of the stored images, `split.images` would copy all for each that is taken.
+        self.split, self.transform = split.in_memory(torch.device("cpu")), transform
 
     def __len__(self) -> int:
         return len(self.split.labels)

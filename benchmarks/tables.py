@@ -33,7 +33,10 @@ def put(table: Path, rows: Iterable[Row], key: Sequence[str] = ()) -> None:
             rows are the whole table.
     """
     origin = {"command": this_command(), "commit": commit(), "date": time.strftime("%Y-%m-%d"), "machine": machine()}
-    new = [{name: "" if value is None else str(value) for name, value in {**row, **_missing(origin, row)}.items()} for row in rows]
+    new = [
+        {name: "" if value is None else str(value) for name, value in {**row, **_missing(origin, row)}.items()}
+        for row in rows
+    ]
     kept = read(table) if key else []
     by_key = {tuple(row.get(name, "") for name in key) or number: row for number, row in enumerate([*kept, *new])}
     columns = list(dict.fromkeys(name for row in by_key.values() for name in row))
