@@ -4,6 +4,7 @@
 
 Each row is a training of its own, on `shapes`; the settings take turns. Images/s are those after the first update.
 `long` is what OMP_DYNAMIC=false leaves, OpenMP's own default; `brief` is ours (convmixer/training/openmp.py).
+`labml_nn` is labml_nn's training steps, as in benchmarks/throughput.py, with that default.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -27,11 +29,17 @@ MODELS = {
 }
 WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"
+THEIR_SIZES = {"16/2": (16, 2, 5, 4), "small": (128, 8, 5, 4), "256/8 k5 p2": (256, 8, 5, 2)}
+THEIR_BATCH_AND_STEPS = {"16/2": (128, 100), "small": (128, 15), "256/8 k5 p2": (64, 6)}
+
+
+def environment_without_openmp() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 
 
 def images_per_second(overrides: list[str], environment: dict[str, str]) -> float:
     """Train once in a process of its own."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    clean = environment_without_openmp()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(EXPERIMENT), *COMMON, *overrides, "--quiet"]
         subprocess.run(command, cwd=folder, env=clean | environment, check=True)
@@ -41,12 +49,37 @@ def images_per_second(overrides: list[str], environment: dict[str, str]) -> floa
     return (summary["images"] - batch) / (summary["seconds"] - summary["warm_up_seconds"])
 
 
+def time_their_steps(model: str) -> None:
+    """Print the images/s of labml_nn's training steps in this process, after the first one."""
+    from benchmarks import throughput
+
+    throughput.MODELS[model] = THEIR_SIZES[model]
+    batch, steps = THEIR_BATCH_AND_STEPS[model]
+    step = throughput.their_step(model, batch)
+    step()
+    started = time.perf_counter()
+    for _ in range(steps):
+        step()
+    print(batch * steps / (time.perf_counter() - started))
+
+
+def their_images_per_second(model: str) -> float:
+    """Have labml_nn's network trained in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.busy_machine", "--theirs", model]
+    ended = subprocess.run(command, env=environment_without_openmp(), stdout=subprocess.PIPE, text=True, check=True)
+    return float(ended.stdout.split()[-1])  # labml prints lines of its own
+
+
 def main() -> None:
     """Print the table, and write its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--theirs", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.theirs:
+        time_their_steps(arguments.theirs)
+        return
     rates: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for neighbour in ("none", "one busy core"):
@@ -55,6 +88,7 @@ def main() -> None:
                 for model, overrides in MODELS.items():
                     for waiting, environment in WAITING.items():
                         rates[model, neighbour, waiting].append(images_per_second(overrides, environment))
+                    rates[model, neighbour, "labml_nn"].append(their_images_per_second(model))
             finally:
                 if busy:
                     busy.kill()
@@ -70,7 +104,7 @@ def main() -> None:
         for (model, neighbour, waiting), found in rates.items()
     ]
     for row in rows:
-        print("{model:14}{neighbour:16}{waiting:8}{images_per_second:>8} images/s ({min}..{max})".format(**row))
+        print("{model:14}{neighbour:16}{waiting:10}{images_per_second:>8} images/s ({min}..{max})".format(**row))
     if arguments.csv:
         tables.put(arguments.csv, rows)
 

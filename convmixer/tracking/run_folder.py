@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -60,13 +61,19 @@ def log_line(text: bytes, where: str) -> dict[str, Any]:
     """Return a line of a log, checked. Raises UserError if it is damaged; the message begins with `where`."""
     try:
         line = parse_json(text)
+        "".join(line["track"]).encode()  # which fails for half of a surrogate pair
         points = [point for of_metric in line["track"].values() for point in of_metric]
         is_right = all(type(step) is int and abs(step) < 2**63 and values for step, values in points)
-        if is_right and all(isinstance(value, int | float) for _, values in points for value in values):
+        if is_right and all(_is_measured(value) for _, values in points for value in values):
             return line
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise UserError(f"{where} is damaged: expected values of metrics")
+
+
+def _is_measured(value: Any) -> bool:
+    """Return True for a number that a float can hold; NaN and infinity are such."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def check_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convmixer.console import as_arguments, counted, shortened
+from convmixer.console import as_arguments, counted, printable, shortened
 from convmixer.errors import UserError
 from convmixer.project import logs_folder
 from convmixer.tracking.facts import facts
@@ -112,7 +112,12 @@ def _row(r: Run) -> list[Any]:
     found = facts(r)
     text = found.known["problem"] or as_arguments(found.known["given"])
     told = ("name", "date", "status", "data", "epochs_done", "accuracy.valid", "accuracy.test")
-    return [r.uuid[:8], *(found.known[name] for name in told), text]
+    return [_cell(value) for value in (r.uuid[:8], *(found.known[name] for name in told), text)]
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for a table: text printable, as PyArrow, which pandas may use, takes no half of a surrogate pair."""
+    return printable(value) if isinstance(value, str) else value
 
 
 ENDED = ("accuracy.test", "accuracy.valid", "seconds", "parameters", "device")
@@ -125,7 +130,7 @@ def compare(runs: list[Run]) -> "pd.DataFrame":
     """
     import pandas as pd
 
-    return pd.DataFrame({r.uuid[:8]: _standing(r) for r in runs})
+    return pd.DataFrame({_cell(r.uuid[:8]): _standing(r) for r in runs})
 
 
 def _standing(r: Run) -> dict[str, Any]:
@@ -133,8 +138,8 @@ def _standing(r: Run) -> dict[str, Any]:
     metrics = metrics[[name for name in metrics if not is_of_layer(name)]]
     latest = {} if metrics.empty else {"images": metrics.index.max(), **metrics.sort_index().ffill().iloc[-1]}
     summary = r.summary
-    ended = {f"{name} (end)": summary[name] for name in ENDED if name in summary}
-    return {"name": r.info["name"], "status": r.status, **latest, **ended}
+    ended = {f"{name} (end)": _cell(summary[name]) for name in ENDED if name in summary}
+    return {"name": _cell(r.info["name"]), "status": _cell(r.status), **latest, **ended}
 
 
 def differences(runs: list[Run]) -> "pd.DataFrame":
@@ -145,13 +150,14 @@ def differences(runs: list[Run]) -> "pd.DataFrame":
     import pandas as pd
 
     if len(runs) == 1:
-        return pd.DataFrame({runs[0].uuid[:8]: pd.Series(runs[0].given, dtype=object)})
-    recorded = {r.uuid[:8]: r.recorded for r in runs}
+        given = {_cell(name): value for name, value in runs[0].given.items()}
+        return pd.DataFrame({_cell(runs[0].uuid[:8]): pd.Series(given, dtype=object)})
+    recorded = {_cell(r.uuid[:8]): r.recorded for r in runs}
     texts = {name: {str(values[name]) for values in recorded.values() if name in values} for name in _names(runs)}
     objects = {name for name, found in texts.items() if any("\n" in text for text in found)}  # set in code
     differing = [name for name, found in texts.items() if len(found) > 1 and name not in objects]
     columns = {uuid: [values.get(name) for name in differing] for uuid, values in recorded.items()}
-    return pd.DataFrame(columns, index=differing, dtype=object)
+    return pd.DataFrame(columns, index=list(map(_cell, differing)), dtype=object)
 
 
 def _names(runs: list[Run]) -> list[str]:

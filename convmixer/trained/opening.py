@@ -144,6 +144,7 @@ def _trained(
 ) -> Trained:
     check_data(data, name)
     _check_summary(summary, name)
+    summary = {fact: value for fact, value in summary.items() if value is not None}  # which says as little
     sizes = {"n_classes": len(data["classes"]), "in_channels": data["image_shape"][2]} | {
         key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
     }

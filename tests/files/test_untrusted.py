@@ -27,7 +27,7 @@ from convmixer.errors import UserError
 from convmixer.files.pickles import NotPlain, load_plain
 from convmixer.files.untrusted import MOST_NODES, parse_json, read_bytes, read_yaml
 from convmixer.tracking.run_folder import check_folder
-from convmixer.tracking.runs import run, runs
+from convmixer.tracking.runs import compare, run, runs
 from convmixer.trained.evaluation_figures import confusion_figure
 from convmixer.trained.opening import from_run
 from convmixer.training import checkpoints
@@ -174,6 +174,29 @@ def test_a_name_of_weights_that_leads_out_of_a_run_is_not_followed(ended: Path, 
     (ended / "summary.json").write_text('{"weights": "../../../../secret"}')
     (here / "secret.pt").write_bytes(b"x")
     assert from_run(run("ended", here / "logs")).model  # of `best`
+
+
+@pytest.mark.parametrize("fact", ["seconds", "accuracy.test", "test_images", "epochs", "versions", "recipe"])
+def test_a_fact_of_a_summary_that_is_null_is_one_that_is_missing(ended: Path, refusal, fact: str) -> None:
+    summary = json.loads((ended / "summary.json").read_text())
+    (ended / "summary.json").write_text(json.dumps(summary | {fact: None}))
+    line = refusal(["export", "ended", "--output", "x.safetensors"])
+    assert f"lacks '{fact}', which the model card needs" in line
+
+
+def test_half_of_a_surrogate_pair_is_escaped_in_tables(ended: Path, here: Path) -> None:
+    """With PyArrow, pandas keeps text as UTF-8, which can't hold it."""
+    summary = json.loads((ended / "summary.json").read_text()) | {"data": "\udcff", "device": "\udcff"}
+    (ended / "summary.json").write_text(json.dumps(summary))
+    assert runs(here / "logs").data.tolist() == [r"\udcff"]
+    assert compare([run("ended", here / "logs")]).loc["device (end)"].tolist() == [r"\udcff"]
+
+
+@pytest.mark.parametrize("track", [{"loss.train": [[0, [10**400]]]}, {"\udcff": [[0, [1]]]}], ids=["number", "name"])
+def test_a_log_with_what_no_table_can_hold_is_damaged(ended: Path, here: Path, track: dict) -> None:
+    (ended / "log.jsonl").write_text(json.dumps({"track": track, "time": 0}) + "\n")
+    with pytest.raises(UserError, match="line 1 is damaged: expected values of metrics"):
+        compare([run("ended", here / "logs")])
 
 
 def test_a_fifo_for_weights_is_not_waited_for(here: Path, refusal) -> None:
