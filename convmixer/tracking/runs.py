@@ -116,7 +116,7 @@ def _row(r: Run) -> list[Any]:
 
 
 def _cell(value: Any) -> Any:
-    """Return a value for a table: text printable, as PyArrow, which pandas may use, takes no half of a surrogate pair."""
+    """Return a value for a table, text as `printable`: PyArrow, if pandas has it, takes no half of a surrogate pair."""
     return printable(value) if isinstance(value, str) else value
 
 
