@@ -101,7 +101,8 @@ def base_of_comparison(run: FollowedRun) -> str:
 def list_item(run: FollowedRun) -> Data:
     """Return what the list shows beside a run's name: uuid, comment and tags, images trained on, what it reached."""
     data = run_data(run)
-    reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
+    at_end = {name: value for name, value in run.summary.items() if isinstance(value, float)}
+    reached = run.latest | {name: value for name, value in at_end.items() if name.startswith("accuracy.")}
     values = [(name, reached[name]) for name in LISTED if name in reached and math.isfinite(reached[name])]
     return {
         "comment": " · ".join(text for text in (run.uuid[:8], data["comment"], *data["tags"]) if text),

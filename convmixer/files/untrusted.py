@@ -175,6 +175,11 @@ def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
     return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
 
 
+def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that are not None: None says as little as a missing entry, which readers look for."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _is_a(value: Any, kind: Any) -> bool:
     if value is None:
         return True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convmixer.errors import UserError
 from convmixer.files.locks import is_held
-from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, wrong_values
+from convmixer.files.untrusted import parse_json, read_json, read_tail, read_yaml, without_nulls, wrong_values
 from convmixer.tracking.live_changes import read_changes
 from convmixer.tracking.run_folder import CHANGES, LOCK, LOG, LONGEST_LINE, RUN_LOG, START, SUMMARY, read_log
 
@@ -151,7 +151,7 @@ class Run:
         wrong = wrong_values(content, types)
         if wrong:
             raise UserError(f"{file}: {wrong[0]} has the wrong type")
-        return content
+        return without_nulls(content)
 
     def _yaml(self, name: str) -> dict[str, Any]:
         file = self.folder / name

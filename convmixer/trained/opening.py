@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convmixer.console import composed, one_line
 from convmixer.data.normalisation import floored
 from convmixer.errors import UserError
-from convmixer.files.untrusted import wrong_values
+from convmixer.files.untrusted import without_nulls, wrong_values
 from convmixer.model.interchange import sizes_of
 from convmixer.model.layers import ACTIVATIONS
 from convmixer.model.variants import conv_mixer
@@ -144,7 +144,7 @@ def _trained(
 ) -> Trained:
     check_data(data, name)
     _check_summary(summary, name)
-    summary = {fact: value for fact, value in summary.items() if value is not None}  # which says as little
+    summary = without_nulls(summary)
     sizes = {"n_classes": len(data["classes"]), "in_channels": data["image_shape"][2]} | {
         key: configs[key] for key in ("n_classes", "in_channels") if isinstance(configs[key], int)
     }

@@ -19,6 +19,7 @@ from benchmarks.robustness.fuzz.spoiling import Touch, nested
 from benchmarks.robustness.fuzz.weights import SAMPLE
 from convmixer.console import printable
 from convmixer.dashboard.follower import Follower
+from convmixer.dashboard.records import list_item
 from convmixer.dashboard.storage import Store
 from convmixer.data import cache
 from convmixer.data.images import labelled_images
@@ -182,6 +183,16 @@ def test_a_fact_of_a_summary_that_is_null_is_one_that_is_missing(ended: Path, re
     (ended / "summary.json").write_text(json.dumps(summary | {fact: None}))
     line = refusal(["export", "ended", "--output", "x.safetensors"])
     assert f"lacks '{fact}', which the model card needs" in line
+
+
+def test_the_dashboard_lists_a_run_whose_accuracy_is_no_number(ended: Path, here: Path) -> None:
+    odd = {"accuracy.valid": None, "accuracy.train": "high"}
+    summary = json.loads((ended / "summary.json").read_text())
+    (ended / "summary.json").write_text(json.dumps(summary | odd))
+    follower = Follower(here / "logs", Store(here / "dashboard.sqlite"))
+    follower.look()
+    (followed,) = follower.runs.values()
+    assert "accuracy.test" in [value["name"] for value in list_item(followed)["metric_values"]]
 
 
 def test_half_of_a_surrogate_pair_is_escaped_in_tables(ended: Path, here: Path) -> None:
