@@ -21,6 +21,7 @@ import torch
 
 from benchmarks import tables
 from benchmarks.robustness.fuzz.attempts import TARGETS, attempt, fuzzing_room
+from convmixer.tracking import labml_fixes
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(1)
+    labml_fixes.apply()  # it prints nothing then
     names = [args.only] if args.only else list(TARGETS)
     counts = {name: Counter() for name in names}
     broken: dict[str, str] = {}
