@@ -31,18 +31,14 @@ WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"
 THEIR_SIZES = {"16/2": (16, 2, 5, 4), "small": (128, 8, 5, 4), "256/8 k5 p2": (256, 8, 5, 2)}
 THEIR_BATCH_AND_STEPS = {"16/2": (128, 100), "small": (128, 15), "256/8 k5 p2": (64, 6)}
-
-
-def environment_without_openmp() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 
 
 def images_per_second(overrides: list[str], environment: dict[str, str]) -> float:
     """Train once in a process of its own."""
-    clean = environment_without_openmp()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(EXPERIMENT), *COMMON, *overrides, "--quiet"]
-        subprocess.run(command, cwd=folder, env=clean | environment, check=True)
+        subprocess.run(command, cwd=folder, env=CLEAN | environment, check=True)
         (file,) = Path(folder).glob("logs/*/*/summary.json")
         summary = json.loads(file.read_text())
     batch = summary["images"] / summary["steps"]
@@ -66,7 +62,7 @@ def time_their_steps(model: str) -> None:
 def their_images_per_second(model: str) -> float:
     """Have labml_nn's network trained in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.busy_machine", "--theirs", model]
-    ended = subprocess.run(command, env=environment_without_openmp(), stdout=subprocess.PIPE, text=True, check=True)
+    ended = subprocess.run(command, env=CLEAN, stdout=subprocess.PIPE, text=True, check=True)
     return float(ended.stdout.split()[-1])  # labml prints lines of its own
 
 

@@ -87,7 +87,7 @@ TABLES = (
     ),
     Table("startup.csv", ["python -m benchmarks.startup data.dataset=cifar10"], 1, ("convmixer",)),
     Table("memory.csv", ["python -m benchmarks.memory"], 2, TRAINING),
-    Table("busy-machine.csv", ["python -m benchmarks.busy_machine --rounds 3"], 9, ("convmixer/training/openmp.py",)),
+    Table("busy-machine.csv", ["python -m benchmarks.busy_machine --rounds 3"], 13, ("convmixer/training/openmp.py",)),
     Table("muon.csv", ["python -m benchmarks.muon"], 1, ("convmixer/training/muon.py",)),
     Table(
         "dashboard.csv",

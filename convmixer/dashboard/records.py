@@ -17,6 +17,7 @@ from convmixer.console import duration
 from convmixer.dashboard.followed_run import FollowedRun
 from convmixer.dashboard.json_values import plain_text
 from convmixer.dashboard.series import thin
+from convmixer.files.untrusted import is_number
 from convmixer.tracking.live_changes import shown
 
 CHARTS = {  # beside "Metrics", which shows the losses; in this order
@@ -101,9 +102,8 @@ def base_of_comparison(run: FollowedRun) -> str:
 def list_item(run: FollowedRun) -> Data:
     """Return what the list shows beside a run's name: uuid, comment and tags, images trained on, what it reached."""
     data = run_data(run)
-    at_end = {name: value for name, value in run.summary.items() if isinstance(value, float)}
-    reached = run.latest | {name: value for name, value in at_end.items() if name.startswith("accuracy.")}
-    values = [(name, reached[name]) for name in LISTED if name in reached and math.isfinite(reached[name])]
+    reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
+    values = [(name, reached[name]) for name in LISTED if _is_finite(reached.get(name))]
     return {
         "comment": " · ".join(text for text in (run.uuid[:8], data["comment"], *data["tags"]) if text),
         "step": run.latest_step,
@@ -114,11 +114,11 @@ def list_item(run: FollowedRun) -> Data:
 def results(run: FollowedRun) -> list[tuple[str, str]]:
     """Return the table that a run ends with, as pairs of name and text; nothing before its end."""
     found = [(title, run.summary.get(name), text) for name, title, text in RESULTS]
-    return [(title, text(value)) for title, value, text in found if _is_number(value)]
+    return [(title, text(value)) for title, value, text in found if _is_finite(value)]
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _write_run(run: FollowedRun, part: str, data: Data) -> None:

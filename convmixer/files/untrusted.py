@@ -7,6 +7,7 @@ import codecs
 import json
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -173,6 +174,11 @@ def wrong_values(values: Any, types: Mapping[str, Any]) -> list[str]:
         types: by name, as `isinstance` takes them. A number may be NaN, but not larger than `LARGEST_NUMBER`.
     """
     return [name for name, kind in types.items() if not isinstance(values, dict) or not _is_a(values.get(name), kind)]
+
+
+def is_number(value: Any) -> bool:
+    """Return True for a number that a float can hold; NaN and infinity are such, a whole number may be too large."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def without_nulls(values: Mapping[str, Any]) -> dict[str, Any]:

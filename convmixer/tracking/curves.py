@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convmixer.console import printable
 from convmixer.errors import UserError
+from convmixer.files.untrusted import is_number
 from convmixer.tracking.runs import Run
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _summary(run: Run) -> Summary:
 def _number(summary: Summary, name: str) -> float:
     """Return a result, or 0 where the summary has no such finite number."""
     value = summary.get(name)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    return float(value) if is_number(value) and math.isfinite(value) else 0.0
 
 
 def _title(run: Run, summary: Summary) -> str:

@@ -2,13 +2,12 @@
 
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from convmixer.errors import UserError
-from convmixer.files.untrusted import open_ordinary, parse_json, read_bytes
+from convmixer.files.untrusted import is_number, open_ordinary, parse_json, read_bytes
 
 FORMAT = 1  # of the folder; increased when older versions would read it wrongly
 FORMAT_FILE = "format"  # holds the format's number; the first runs have no such file
@@ -64,16 +63,11 @@ def log_line(text: bytes, where: str) -> dict[str, Any]:
         "".join(line["track"]).encode()  # which fails for half of a surrogate pair
         points = [point for of_metric in line["track"].values() for point in of_metric]
         is_right = all(type(step) is int and abs(step) < 2**63 and values for step, values in points)
-        if is_right and all(_is_measured(value) for _, values in points for value in values):
+        if is_right and all(is_number(value) for _, values in points for value in values):
             return line
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise UserError(f"{where} is damaged: expected values of metrics")
-
-
-def _is_measured(value: Any) -> bool:
-    """Return True for a number that a float can hold; NaN and infinity are such."""
-    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= sys.float_info.max)
 
 
 def check_folder(folder: Path) -> None:

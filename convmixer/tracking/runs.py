@@ -139,7 +139,7 @@ def _standing(r: Run) -> dict[str, Any]:
     latest = {} if metrics.empty else {"images": metrics.index.max(), **metrics.sort_index().ffill().iloc[-1]}
     summary = r.summary
     ended = {f"{name} (end)": _cell(summary[name]) for name in ENDED if name in summary}
-    return {"name": _cell(r.info["name"]), "status": _cell(r.status), **latest, **ended}
+    return {"name": r.info["name"], "status": _cell(r.status), **latest, **ended}
 
 
 def differences(runs: list[Run]) -> "pd.DataFrame":
@@ -150,14 +150,13 @@ def differences(runs: list[Run]) -> "pd.DataFrame":
     import pandas as pd
 
     if len(runs) == 1:
-        given = {_cell(name): value for name, value in runs[0].given.items()}
-        return pd.DataFrame({_cell(runs[0].uuid[:8]): pd.Series(given, dtype=object)})
+        return pd.DataFrame({_cell(runs[0].uuid[:8]): pd.Series(runs[0].given, dtype=object)})
     recorded = {_cell(r.uuid[:8]): r.recorded for r in runs}
     texts = {name: {str(values[name]) for values in recorded.values() if name in values} for name in _names(runs)}
     objects = {name for name, found in texts.items() if any("\n" in text for text in found)}  # set in code
     differing = [name for name, found in texts.items() if len(found) > 1 and name not in objects]
     columns = {uuid: [values.get(name) for name in differing] for uuid, values in recorded.items()}
-    return pd.DataFrame(columns, index=list(map(_cell, differing)), dtype=object)
+    return pd.DataFrame(columns, index=differing, dtype=object)
 
 
 def _names(runs: list[Run]) -> list[str]:

@@ -195,6 +195,19 @@ def test_the_dashboard_lists_a_run_whose_accuracy_is_no_number(ended: Path, here
     assert "accuracy.test" in [value["name"] for value in list_item(followed)["metric_values"]]
 
 
+def test_a_whole_number_that_no_float_holds_is_no_result(ended: Path, here: Path, call) -> None:
+    summary = json.loads((ended / "summary.json").read_text()) | {
+        "images_per_second": 10**400,
+        "accuracy.train": 10**400,
+    }
+    (ended / "summary.json").write_text(json.dumps(summary))
+    assert "speed" not in call("runs", "show", "ended").out
+    follower = Follower(here / "logs", Store(here / "dashboard.sqlite"))
+    follower.look()
+    (followed,) = follower.runs.values()
+    assert "accuracy.test" in [value["name"] for value in list_item(followed)["metric_values"]]
+
+
 def test_half_of_a_surrogate_pair_is_escaped_in_tables(ended: Path, here: Path) -> None:
     """With PyArrow, pandas keeps text as UTF-8, which can't hold it."""
     summary = json.loads((ended / "summary.json").read_text()) | {"data": "\udcff", "device": "\udcff"}

@@ -8,6 +8,7 @@ import click
 from convmixer.commands.shared import RUN
 from convmixer.commands.tables import Column, print_table
 from convmixer.console import as_argument, as_arguments, counted, duration, file_size, printable
+from convmixer.files.untrusted import is_number
 
 if TYPE_CHECKING:
     from convmixer.tracking.facts import Facts
@@ -80,24 +81,20 @@ def _checkpoints(run: "Run") -> str:
 
 def _results(summary: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the results of a run that has ended; summaries of older versions have fewer."""
-    accuracies = [(name, f"{v:.2%}") for name, v in summary.items() if name.startswith("accuracy.") and _is_number(v)]
-    losses = [(name, f"{v:.4f}") for name, v in summary.items() if name.startswith("loss.") and _is_number(v)]
+    accuracies = [(name, f"{v:.2%}") for name, v in summary.items() if name.startswith("accuracy.") and is_number(v)]
+    losses = [(name, f"{v:.4f}") for name, v in summary.items() if name.startswith("loss.") and is_number(v)]
     lines = [("weights", summary.get("weights"))] if "weights" in summary else []
-    if _is_number(summary.get("seconds")):
+    if is_number(summary.get("seconds")):
         lines += [("training time", duration(summary["seconds"]))]
-    if _is_number(summary.get("images_per_second")):
+    if is_number(summary.get("images_per_second")):
         lines += [("speed", f"{summary['images_per_second']:,.0f} images/s")]
-    if _is_number(summary.get("parameters")):
+    if is_number(summary.get("parameters")):
         lines += [("network", counted(summary["parameters"], "parameter"))]
     lines += [(name, summary[name]) for name in ("device", "precision", "kernels", "ended") if name in summary]
     versions = summary.get("versions")
     if isinstance(versions, dict):
         lines += [("versions", ", ".join(f"{name} {version}" for name, version in versions.items()))]
     return [(name, str(text)) for name, text in accuracies + losses + lines]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def _configs(values: dict[str, Any], given: dict[str, Any] | None) -> list[Column]:
