@@ -17,27 +17,38 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmarks import tables
+from benchmarks import tables, throughput
 
-EXPERIMENT = Path(__file__).resolve().parents[1] / "experiment.py"
-COMMON = ["data.dataset=shapes", "data.validation=0", "recipe=small"]
+
+class Training(NamedTuple):
+    """What is trained in a row, ours and theirs; `steps` and `their_steps` take a few seconds."""
+
+    sizes: throughput.Sizes
+    batch: int
+    steps: int
+    their_steps: int
+
+
 MODELS = {
-    "16/2": ["d_model=16", "n_layers=2", "steps=200"],
-    "small": ["steps=30"],
-    "256/8 k5 p2": ["d_model=256", "kernel_size=5", "patch_size=2", "train_batch_size=64", "steps=6"],
+    "16/2": Training((16, 2, 5, 4), 128, steps=200, their_steps=100),
+    "small": Training((128, 8, 5, 4), 128, steps=30, their_steps=15),
+    "256/8 k5 p2": Training((256, 8, 5, 2), 64, steps=6, their_steps=6),
 }
 WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"
-THEIR_SIZES = {"16/2": (16, 2, 5, 4), "small": (128, 8, 5, 4), "256/8 k5 p2": (256, 8, 5, 2)}
-THEIR_BATCH_AND_STEPS = {"16/2": (128, 100), "small": (128, 15), "256/8 k5 p2": (64, 6)}
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 
 
-def images_per_second(overrides: list[str], environment: dict[str, str]) -> float:
+def images_per_second(training: Training, environment: dict[str, str]) -> float:
     """Train once in a process of its own."""
+    network = dict(zip(throughput.SIZE_KEYS, training.sizes, strict=True))
+    values = {"data.dataset": "shapes", "data.validation": 0, "recipe": "small", **network}
+    values |= {"train_batch_size": training.batch, "steps": training.steps}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(EXPERIMENT), *COMMON, *overrides, "--quiet"]
+        overrides = [f"{key}={value}" for key, value in values.items()]
+        command = [sys.executable, str(tables.PROJECT / "experiment.py"), *overrides, "--quiet"]
         subprocess.run(command, cwd=folder, env=CLEAN | environment, check=True)
         (file,) = Path(folder).glob("logs/*/*/summary.json")
         summary = json.loads(file.read_text())
@@ -45,18 +56,14 @@ def images_per_second(overrides: list[str], environment: dict[str, str]) -> floa
     return (summary["images"] - batch) / (summary["seconds"] - summary["warm_up_seconds"])
 
 
-def time_their_steps(model: str) -> None:
+def time_their_steps(training: Training) -> None:
     """Print the images/s of labml_nn's training steps in this process, after the first one."""
-    from benchmarks import throughput
-
-    throughput.MODELS[model] = THEIR_SIZES[model]
-    batch, steps = THEIR_BATCH_AND_STEPS[model]
-    step = throughput.their_step(model, batch)
+    step = throughput.their_step(training.sizes, training.batch)
     step()
     started = time.perf_counter()
-    for _ in range(steps):
+    for _ in range(training.their_steps):
         step()
-    print(batch * steps / (time.perf_counter() - started))
+    print(training.batch * training.their_steps / (time.perf_counter() - started))
 
 
 def their_images_per_second(model: str) -> float:
@@ -74,16 +81,16 @@ def main() -> None:
     parser.add_argument("--theirs", choices=MODELS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.theirs:
-        time_their_steps(arguments.theirs)
+        time_their_steps(MODELS[arguments.theirs])
         return
     rates: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for neighbour in ("none", "one busy core"):
             busy = subprocess.Popen([sys.executable, "-c", BUSY]) if neighbour != "none" else None
             try:
-                for model, overrides in MODELS.items():
+                for model, training in MODELS.items():
                     for waiting, environment in WAITING.items():
-                        rates[model, neighbour, waiting].append(images_per_second(overrides, environment))
+                        rates[model, neighbour, waiting].append(images_per_second(training, environment))
                     rates[model, neighbour, "labml_nn"].append(their_images_per_second(model))
             finally:
                 if busy:

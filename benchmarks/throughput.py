@@ -35,12 +35,13 @@ from convmixer.model.variants import conv_mixer
 from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 
-# d_model, n_layers, kernel_size, patch_size
+SIZE_KEYS = ("d_model", "n_layers", "kernel_size", "patch_size")
 MODELS = {"small": (128, 8, 5, 4), "256/8": (256, 8, 7, 2)}
 WARM_UP_STEPS = 4
 TRAINING_IMAGES = 50_000
 
 Step = Callable[[], None]
+Sizes = tuple[int, int, int, int]  # in the order of SIZE_KEYS
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ def images_and_labels() -> tuple[Tensor, Tensor]:
     return images, torch.arange(TRAINING_IMAGES) % 10
 
 
-def our_step(model_name: str, batch_size: int, kernels: str = "auto") -> Step:
+def our_step(sizes: Sizes, batch_size: int, kernels: str = "auto") -> Step:
     """Return a training step of the recipe `small`, with its optimizer and augmentation, of this network."""
     keep_freed_memory()
     use_project_folder()
-    network = dict(zip(("d_model", "n_layers", "kernel_size", "patch_size"), MODELS[model_name], strict=True))
+    network = dict(zip(SIZE_KEYS, sizes, strict=True))
     conf = Configs()
     conf.override(
         {"recipe": "small", "data.dataset": "shapes", "kernels": kernels, "train_batch_size": batch_size, **network}
@@ -84,13 +85,13 @@ def our_step(model_name: str, batch_size: int, kernels: str = "auto") -> Step:
     return lambda: trainer.train_step(next(endless))
 
 
-def their_step(model_name: str, batch_size: int) -> Step:
+def their_step(sizes: Sizes, batch_size: int) -> Step:
     """A training step as labml_nn's conv_mixer experiment makes it, without the tracking."""
     from labml_nn import conv_mixer as theirs
     from labml_nn.optimizers import WeightDecay
     from labml_nn.optimizers.adam import Adam
 
-    d_model, n_layers, kernel_size, patch_size = MODELS[model_name]
+    d_model, n_layers, kernel_size, patch_size = sizes
     model = theirs.ConvMixer(
         theirs.ConvMixerLayer(d_model, kernel_size),
         n_layers,
@@ -138,10 +139,10 @@ def their_batches(batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     return (batch for _ in count() for batch in loader)
 
 
-def work(make_step: Callable[[str, int], Step], model_name: str, batch_size: int, parent: Connection) -> None:
+def work(make_step: Callable[[Sizes, int], Step], sizes: Sizes, batch_size: int, parent: Connection) -> None:
     """One side: warms up, then for every number of seconds received sends the images/s of as long a turn."""
     torch.manual_seed(0)
-    step = make_step(model_name, batch_size)
+    step = make_step(sizes, batch_size)
     for _ in range(WARM_UP_STEPS):
         step()
     parent.send("ready")
@@ -156,10 +157,10 @@ def work(make_step: Callable[[str, int], Step], model_name: str, batch_size: int
 class Side:
     """A process that waits until it is its turn."""
 
-    def __init__(self, make_step: Callable[[str, int], Step], model_name: str, batch_size: int) -> None:
+    def __init__(self, make_step: Callable[[Sizes, int], Step], sizes: Sizes, batch_size: int) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.connection, child = spawn.Pipe()
-        self.process = spawn.Process(target=work, args=(make_step, model_name, batch_size, child), daemon=True)
+        self.process = spawn.Process(target=work, args=(make_step, sizes, batch_size, child), daemon=True)
         self.process.start()
         child.close()  # a side that dies then ends our wait
         self.connection.recv()
@@ -219,7 +220,7 @@ def matrix_product_peak(size: int = 2048, trials: int = 4) -> float:
 
 def compare(model_name: str, batch_size: int, against: str, rounds: int, seconds: float) -> Result:
     """Both sides in turns; the order within a round changes from round to round."""
-    sides = [Side(make_step, model_name, batch_size) for make_step in (our_step, SIDES[against])]
+    sides = [Side(make_step, MODELS[model_name], batch_size) for make_step in (our_step, SIDES[against])]
     peaks, rates = [], []
     for number in range(rounds):
         peaks.append(matrix_product_peak())

@@ -36,6 +36,16 @@ def small() -> dict[str, Any]:
     }
 
 
+def medium() -> dict[str, Any]:
+    """A network of 96/8, kernel 5, patch 2, which learns CIFAR-10 in about twenty minutes on two CPU cores.
+
+    All else is as in `small`. 89.61 % test on `cifar10` with one seed, 2026-11-28, by `python experiment.py
+    data.dataset=cifar10 recipe=small d_model=96 patch_size=2 minutes=20` (13.46 epochs, 4,738 updates) with two threads
+    of an AMD EPYC; 90.71 % with `evaluate last --tta shifts`. `small` had 87.65 % in the same minutes.
+    """
+    return small() | {"d_model": 96, "patch_size": 2, "epochs": 13}
+
+
 def base() -> dict[str, Any]:
     """A network of 256/8, kernel 5, patch 2, for 25 epochs on one GPU. Not measured at that length: no GPU.
 
@@ -121,4 +131,4 @@ def fast() -> dict[str, Any]:
     }
 
 
-RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (small, base, paper, fast)}
+RECIPES: dict[str, Recipe] = {recipe.__name__: recipe for recipe in (small, medium, base, paper, fast)}
