@@ -67,7 +67,8 @@ class FollowedRun:
         self.hardware = PointsFile(folder / hardware.HARDWARE, hardware_points, stopped)
         self.console = ""  # the end of what it printed
         self.has_hardware = False
-        self.is_indexed = False  # `index_entry` is kept
+        self.index_entry: dict[str, Any] | None = None  # what takes long to read, and of which state of the files
+        self.indexed: dict[str, Any] | None = None  # the one that is in the index
         self.size = self.size_checkpoints = 0  # bytes
         self._times: list[float] = []  # of the latest points
         self._run = Run(folder)
@@ -84,6 +85,11 @@ class FollowedRun:
     @property
     def is_running_here(self) -> bool:
         return self._was_held_here and self.status == "in progress"
+
+    @property
+    def is_indexed(self) -> bool:
+        """The index holds what `run.yaml` and `configs.yaml` hold, as far as one has looked."""
+        return not self._configs_are_stale and self.indexed is self.index_entry
 
     @property
     def log_bytes(self) -> int:
@@ -142,7 +148,7 @@ class FollowedRun:
         changed = {name for name in _FILES if now[name] != self._files[name]}
         self._files = now
         if changed & {INFO, CONFIGS}:
-            self._configs_are_stale, self.is_indexed = True, False
+            self._configs_are_stale = True
         if INFO in changed:
             self._read_info()
         if EDITS in changed:
@@ -161,17 +167,14 @@ class FollowedRun:
         if changed or not self.summary:
             self.status = self._read_status()
 
-    def index_entry(self) -> dict[str, Any]:
-        """Return what takes long to read, and of which state of the files it is."""
-        return {"files": [self._files[INFO], self._files[CONFIGS]], "info": self.info, "configs": self.configs}
-
     def take_index_entry(self, entry: dict[str, Any] | None) -> None:
         """Take over what an earlier process read, where the files are still those."""
         now = [_signature(self.folder / name) for name in (INFO, CONFIGS)]
         if entry and entry.get("files") == now:
             self.info, self.configs = entry["info"], entry["configs"]
             self._files[INFO], self._files[CONFIGS] = now
-            self._configs_are_stale, self.is_indexed = False, True
+            self._configs_are_stale = False
+            self.index_entry = self.indexed = entry
 
     def _read_configs(self) -> None:
         if not self._configs_are_stale:
@@ -182,6 +185,8 @@ class FollowedRun:
             self.configs = {key: _as_shown(item) for key, item in configs.items() if isinstance(item, dict)}
         except (UserError, *NONSENSE):
             self.configs = {}
+        files = [self._files[INFO], self._files[CONFIGS]]
+        self.index_entry = {"files": files, "info": self.info, "configs": self.configs}
 
     def _read_info(self) -> None:
         try:

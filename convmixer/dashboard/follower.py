@@ -117,11 +117,12 @@ class Follower:
 
     async def _read_configs(self) -> float:
         """Read those of new and changed runs, newest first, and keep them in the index, which only saves time."""
-        for run in self._newest_first():
+        for run in [run for run in self._newest_first() if not run.is_indexed]:
             await asyncio.to_thread(run.read_configs)
-            if not run.is_indexed and not run.problem:
-                self._store.set("folder", str(run.folder), run.index_entry())
-                run.is_indexed = True
+            entry = run.index_entry
+            if entry and not run.problem:
+                self._store.set("folder", str(run.folder), entry)
+                run.indexed = entry
         return PAUSE
 
     async def _read_ahead(self) -> float:

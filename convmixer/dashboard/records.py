@@ -60,9 +60,9 @@ def run_data(run: FollowedRun, part: str = "") -> Data:
     return {
         "run_uuid": run.uuid,
         "name": _heading(edits.get("name", str(info.get("name") or ""))),
-        "comment": _heading(edits.get("comment", str(info.get("comment") or ""))),
+        "comment": _comment(run),
         "note": edits.get("note", str(info.get("notes") or "")),
-        "tags": sorted(str(tag) for tag in info.get("tags") or []),
+        "tags": _tags(run),
         "start_time": run.start_time,
         "start_step": info.get("start_step", 0),
         "python_file": str(info.get("python_file") or ""),
@@ -79,6 +79,14 @@ def run_data(run: FollowedRun, part: str = "") -> Data:
         "status": Key(f"Status:{run.uuid}"),
         "owner": "local",
     }
+
+
+def _comment(run: FollowedRun) -> str:
+    return _heading(run.edits.get("comment", str(run.info.get("comment") or "")))
+
+
+def _tags(run: FollowedRun) -> list[str]:
+    return sorted(str(tag) for tag in run.info.get("tags") or [])
 
 
 def _changed_configs(run: FollowedRun) -> Data:
@@ -101,11 +109,10 @@ def base_of_comparison(run: FollowedRun) -> str:
 
 def list_item(run: FollowedRun) -> Data:
     """Return what the list shows beside a run's name: uuid, comment and tags, images trained on, what it reached."""
-    data = run_data(run)
     reached = run.latest | {name: value for name, value in run.summary.items() if name.startswith("accuracy.")}
     values = [(name, reached[name]) for name in LISTED if _is_finite(reached.get(name))]
     return {
-        "comment": " · ".join(text for text in (run.uuid[:8], data["comment"], *data["tags"]) if text),
+        "comment": " · ".join(text for text in (run.uuid[:8], _comment(run), *_tags(run)) if text),
         "step": run.latest_step,
         "metric_values": [{"name": name, "value": value} for name, value in values],
     }

@@ -26,6 +26,13 @@ def test_every_recipe_trains(name, command, tiny_run_overrides, tmp_path) -> Non
     assert {key: trained.recorded[key] for key in of_recipe} == {key: RECIPES[name]()[key] for key in of_recipe}
 
 
+def test_medium_is_small_with_a_network_of_smaller_patches() -> None:
+    small, medium = RECIPES["small"](), RECIPES["medium"]()
+    assert {key for key in medium if medium[key] != small.get(key)} == {"d_model", "patch_size", "epochs"}
+    assert medium["patch_size"] < small["patch_size"]
+    assert medium.keys() == small.keys()
+
+
 @pytest.mark.slow
 def test_compiled_with_cuda_graphs_asked_for_a_run_learns_as_without(command, tiny_run_overrides, tmp_path) -> None:
     """On a GPU that records graphs; on a CPU it is the compiler's code alone."""
