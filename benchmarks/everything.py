@@ -57,7 +57,12 @@ LADDER_MEASURES = (*TRAINING, "benchmarks/peers.py", "benchmarks/ladder.py")
 
 TABLES = (
     Table("recipes.csv", [_recipe("recipe=small minutes=5")], 20, TRAINING),
-    Table("recipes.csv", [_recipe("recipe=small minutes=20"), _recipe("recipe=small")], 75, TRAINING),
+    Table(
+        "recipes.csv",
+        [_recipe("recipe=small minutes=20"), _recipe("recipe=small"), _recipe("recipe=medium")],
+        150,
+        TRAINING,
+    ),
     Table(
         "throughput.csv",
         ["python -m benchmarks.throughput --against labml_nn kernels=torch --rounds 5 --seconds 3"],
@@ -86,6 +91,7 @@ TABLES = (
         ("convmixer/data/augmentation", "benchmarks/augmentation.py"),
     ),
     Table("startup.csv", ["python -m benchmarks.startup data.dataset=cifar10"], 1, ("convmixer",)),
+    Table("commits.csv", ["python -m benchmarks.commits 4e32f9b793 9ab6c7a HEAD"], 5, ("benchmarks/commits.py",)),
     Table("memory.csv", ["python -m benchmarks.memory"], 2, TRAINING),
     Table("busy-machine.csv", ["python -m benchmarks.busy_machine --rounds 3"], 13, ("convmixer/training/openmp.py",)),
     Table("muon.csv", ["python -m benchmarks.muon"], 1, ("convmixer/training/muon.py",)),
