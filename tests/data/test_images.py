@@ -1,15 +1,14 @@
+"""Image trees, as folders and zips: what of them becomes a data set, and how their images are read."""
+
 import io
 import logging
-import os
-import struct
-import time
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pets import BLUE, RED, picture, remove, zipped
 from PIL import Image
 from published import CIFAR10, write_tree
 
@@ -18,38 +17,6 @@ from convmixer.data.image_files import FORMATS, read_image
 from convmixer.data.images import image_folder, labelled_images
 from convmixer.data.splits import train_and_valid
 from convmixer.errors import UserError
-
-RED, BLUE = (255, 0, 0), (0, 0, 255)
-
-
-def picture(path: Path, colour=RED, size=(8, 8), mode="RGB") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).convert(mode).save(path)
-
-
-@pytest.fixture
-def tree(tmp_path) -> Path:
-    """Two classes, cats red and dogs blue: 2 + 1 images in train, 1 + 1 in test."""
-    root = tmp_path / "pets"
-    picture(root / "train/cat/1.png")
-    picture(root / "train/cat/2.png")
-    picture(root / "train/dog/1.png", BLUE)
-    picture(root / "test/cat/1.png")
-    picture(root / "test/dog/1.png", BLUE)
-    return root
-
-
-@pytest.fixture
-def load(tmp_path):
-    """Load a tree or zip with this test's own cache folder."""
-    return lambda path, image_size=None: image_folder(path, image_size, tmp_path / "cache")
-
-
-def zipped(tree: Path, path: Path, top: str = "") -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(tree.rglob("*.*")):
-            archive.write(file, top + str(file.relative_to(tree)))
-    return path
 
 
 def test_a_folder_becomes_tensors(tree, load):
@@ -220,220 +187,6 @@ def test_images_of_several_sizes_are_brought_to_one(tree, load, caplog, sides, c
     assert load(tree, image_size=8).test.images.shape == (2, 8, 8, 3)
 
 
-def remove(path: Path) -> None:
-    for file in path.rglob("*.*"):
-        file.unlink()
-    for folder in sorted(path.rglob("*"), reverse=True):
-        folder.rmdir()
-    path.rmdir()
-
-
-def overwrite(path: Path, size: int) -> None:
-    path.write_bytes(path.read_bytes()[:size])
-
-
-def thirty_two_bits(path: Path) -> None:
-    Image.fromarray(np.full((8, 8), 0.5, np.float32)).save(path, "tiff")
-
-
-def oversized(path: Path) -> None:
-    """A PNG of a few bytes that says it is 10,000 pixels wide and high."""
-    data = bytearray(path.read_bytes())
-    data[16:24] = struct.pack(">II", 10_000, 10_000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    path.write_bytes(data)
-
-
-FAULTS = {
-    "no train": (lambda t: remove(t / "train"), r"pets holds no train/"),
-    "one class": (lambda t: (remove(t / "train/cat"), remove(t / "test/cat")), r"1 class folder: expected at least 2"),
-    "missing from test": (lambda t: remove(t / "test/dog"), r"test/ lacks the class 'dog'"),
-    "extra in test": (lambda t: picture(t / "test/emu/1.png"), r"train/ lacks the class 'emu'"),
-    "extra in valid": (lambda t: picture(t / "val/emu/1.png"), r"train/ lacks .*'emu'.*val/ lacks .*'cat', 'dog'"),
-    "two for validation": (
-        lambda t: (picture(t / "val/cat/1.png"), picture(t / "valid/cat/1.png")),
-        r"holds val/ and valid/: expected one folder",
-    ),
-    "empty class": (lambda t: (t / "train/dog/1.png").unlink(), r"train/ holds no images of the class 'dog'"),
-    "all at once": (
-        lambda t: (picture(t / "train/emu/1.png"), remove(t / "test/cat"), picture(t / "test/yak/1.png")),
-        r"train/ lacks the class 'yak'; test/ lacks the classes 'cat', 'emu'$",
-    ),
-    "an image without a test": (lambda t: remove(t / "test"), r"without test/, the class 'dog' would need 2 images"),
-    "several broken": (
-        lambda t: [(t / f"train/{n}.png").write_text("x") for n in ("cat/1", "cat/2", "dog/1")],
-        r"3 images are wrong: train/cat/1\.png is not an image; train/cat/2\.png is.*; train/dog/1\.png is not",
-    ),
-    "folder in a class": (lambda t: picture(t / "train/cat/kittens/1.png"), r"train/cat/kittens.*: a folder inside"),
-    "not an image": (lambda t: (t / "test/dog/1.png").write_text("hello"), r"test/dog/1\.png is not an image"),
-    "empty image": (lambda t: (t / "test/dog/1.png").write_text(""), r"test/dog/1\.png is not an image"),
-    "cut image": (lambda t: overwrite(t / "test/dog/1.png", 50), r"test/dog/1\.png cannot be used"),
-    "too many pixels": (lambda t: oversized(t / "test/dog/1.png"), r"test/dog/1\.png.*10000x10000 pixels, more than"),
-    "32 bits": (lambda t: thirty_two_bits(t / "test/dog/1.png"), r"test/dog/1\.png.*expected 8 or 16"),
-}
-
-
-def test_a_missing_tree_is_named(tree, load):
-    with pytest.raises(UserError, match=r"pets/puppies: no such folder or \.zip"):
-        load(tree / "puppies")
-
-
-@pytest.mark.parametrize("form", ["folder", "zip"])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_what_is_wrong_is_named(tree, load, tmp_path, fault, form):
-    spoil, message = FAULTS[fault]
-    spoil(tree)
-    path = tree
-    if form == "zip":
-        path, message = zipped(tree, tmp_path / "pets.zip"), message.replace("pets", r"pets\.zip")
-        if fault == "empty class":
-            with zipfile.ZipFile(path, "a") as archive:
-                archive.mkdir("train/dog")
-    with pytest.raises(UserError, match=message) as error:
-        load(path)
-    assert "\n" not in str(error.value)
-
-
-def test_a_file_that_is_no_zip_is_named(tmp_path, load):
-    (tmp_path / "pets.zip").write_text("hello")
-    with pytest.raises(UserError, match=r"pets\.zip is neither a folder nor a sound \.zip"):
-        load(tmp_path / "pets.zip")
-
-
-def test_a_link_out_of_the_tree_is_not_followed(tree, load, tmp_path):
-    picture(tmp_path / "secret.png")
-    (tree / "train/cat/3.png").symlink_to(tmp_path / "secret.png")
-    with pytest.raises(UserError, match=r"train/cat/3\.png is a link out of .*pets"):
-        load(tree)
-
-
-def test_a_link_within_the_tree_is_followed(tree, load):
-    (tree / "train/cat/3.png").symlink_to(tree / "train/cat/1.png")
-    assert load(tree).train.labels.tolist() == [0, 0, 0, 1]
-
-
-@pytest.mark.parametrize("name", ["../train/cat/9.png", "/train/cat/9.png", "train/../../9.png", "C:/train/9.png"])
-def test_zip_members_that_walk_out_are_refused(tree, load, tmp_path, name):
-    path = zipped(tree, tmp_path / "pets.zip")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(name, b"")
-    with pytest.raises(UserError, match="points out of the archive: refused"):
-        load(path)
-
-
-@pytest.mark.parametrize(("zeros", "message"), [(65 * 2**20, "refused above 64 MiB"), (2 * 2**20, "swells")])
-def test_zip_members_that_explode_are_refused(tree, load, tmp_path, zeros, message):
-    path = zipped(tree, tmp_path / "pets.zip")
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("train/cat/9.png", bytes(zeros))
-    with pytest.raises(UserError, match=message):
-        load(path)
-
-
-def test_encrypted_zip_members_are_refused(tree, load, tmp_path):
-    path = zipped(tree, tmp_path / "pets.zip")
-    data = bytearray(path.read_bytes())
-    entry = data.index(b"PK\x01\x02")  # the directory's first member: set the flag an encrypting zip sets
-    data[entry + 8] |= 1
-    path.write_bytes(data)
-    with pytest.raises(UserError, match="is encrypted"):
-        load(path)
-
-
-def test_links_in_a_zip_are_refused(tree, load, tmp_path):
-    path = zipped(tree, tmp_path / "pets.zip")
-    link = zipfile.ZipInfo("train/cat/9.png")
-    link.external_attr = 0o120777 << 16
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(UserError, match="is a link: refused"):
-        load(path)
-
-
-def test_a_zip_damaged_inside_is_named(tree, load, tmp_path):
-    path = tmp_path / "pets.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        for file in sorted(tree.rglob("*.png")):
-            archive.write(file, file.relative_to(tree))
-    data = bytearray(path.read_bytes())
-    data[data.index(b"IDAT") + 5] ^= 255
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r"test/cat/1\.png cannot be used: Bad CRC-32"):
-        load(path)
-
-
-def test_the_second_start_decodes_nothing(tree, load, caplog):
-    caplog.set_level(logging.INFO, "convmixer")
-    first = load(tree)
-    assert [r.message for r in caplog.records] == [
-        f"decoding the 5 images of {tree}: only this once, unless they change"
-    ]
-    caplog.clear()
-    second = load(tree)
-    assert not caplog.records
-    assert torch.equal(first.train.images, second.train.images) and first.std == second.std
-    assert (first.name, first.classes) == (second.name, second.classes)
-
-
-@pytest.mark.parametrize("form", ["folder", "zip"])
-def test_a_changed_tree_is_decoded_again_and_its_old_cache_removed(tree, load, tmp_path, form):
-    path = tree if form == "folder" else zipped(tree, tmp_path / "pets.zip")
-    load(path)
-    picture(tree / "train/dog/1.png", RED)
-    os.utime(tree / "train/dog/1.png", ns=(10**18, 10**18))  # same size; also on a coarse clock another time
-    if form == "zip":
-        zipped(tree, path)
-    assert load(path).train.images[2, 0, 0].tolist() == [255, 0, 0]
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 1
-
-
-def same_size_and_time(tree: Path) -> None:
-    """As files out of a zip have them: uncompressed bitmaps, times of two seconds' accuracy."""
-    for file in sorted(tree.rglob("*.png")):
-        Image.open(file).save(file.with_suffix(".bmp"))
-        file.unlink()
-        os.utime(file.with_suffix(".bmp"), (10**9, 10**9))
-
-
-@pytest.mark.parametrize("what", ["folders", "files"])
-def test_corrected_labels_are_seen(tree, load, what):
-    same_size_and_time(tree)
-    load(tree)
-    one, other = (tree / "train" / name / ("" if what == "folders" else "1.bmp") for name in ("cat", "dog"))
-    one.rename(tree / "aside")
-    other.rename(one)
-    (tree / "aside").rename(other)
-    colours = [image[0, 0].tolist() for image in load(tree).train.images]
-    assert colours == [[0, 0, 255], [255, 0, 0], [255, 0, 0]]
-
-
-def test_another_tree_of_the_same_names_sizes_and_times_is_another(tree, load, tmp_path):
-    same_size_and_time(tree)
-    load(tree)
-    other = tmp_path / "elsewhere" / tree.name
-    for file in sorted(tree.rglob("*.bmp")):
-        copy = other / file.relative_to(tree)
-        picture(copy, "green")
-        os.utime(copy, (10**9, 10**9))
-    assert load(other).train.images[0, 0, 0].tolist() == [0, 128, 0]
-
-
-def test_a_file_that_is_written_anew_with_its_old_time_is_decoded_again(tree, load):
-    same_size_and_time(tree)
-    load(tree)
-    file = tree / "train/dog/1.bmp"
-    time.sleep(0.05)  # the change time's clock ticks every few milliseconds
-    picture(file, "green")
-    os.utime(file, (10**9, 10**9))
-    assert load(tree).train.images[2, 0, 0].tolist() == [0, 128, 0]
-
-
-def test_each_image_size_has_its_own_cache(tree, load, tmp_path):
-    sizes = (8, 4, 8)
-    assert [load(tree, size).train.images.shape[1] for size in sizes] == [8, 4, 8]
-    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
-
-
 def test_real_images_out_of_a_zip(cifar10_files, tmp_path, load):
     """The first 20 images of each class and split of CIFAR-10, as a zip."""
     tree = write_tree(cifar10_files, tmp_path / "some", train=20, test=20)
@@ -443,21 +196,6 @@ def test_real_images_out_of_a_zip(cifar10_files, tmp_path, load):
     test = np.fromfile(cifar10_files / "test_batch.bin", np.uint8).reshape(-1, 3073)
     cats = test[test[:, 0] == 3][:20, 1:].reshape(20, 3, 32, 32).transpose(0, 2, 3, 1)
     assert np.array_equal(cifar.test.images[60:80].numpy(), cats)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["folder", "zip"])
-def test_the_second_start_of_60_000_images_takes_under_two_seconds(cifar10_files, tmp_path, load, form):
-    path = write_tree(cifar10_files, tmp_path / "cifar", train=5000, test=1000)
-    if form == "zip":
-        path = zipped(path, tmp_path / "cifar.zip")
-    first = load(path)
-    start = time.process_time()  # a second start only reads: on a busy machine, others take the rest of the time
-    second = load(path)
-    assert time.process_time() - start < 2
-    assert second.train.images.shape == (50_000, 32, 32, 3) and second.test.images.shape == (10_000, 32, 32, 3)
-    assert torch.equal(first.train.images, second.train.images)
-    assert second.std == pytest.approx((0.2470, 0.2435, 0.2616), abs=1e-4)
 
 
 def test_a_tree_without_test_gives_a_share_of_each_class(tree, load, caplog):
