@@ -8,57 +8,49 @@ Each row is a training of its own, on `shapes`; the settings take turns. Images/
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import tables, throughput
+from benchmarks import tables
+from benchmarks.throughput import Sizes, their_step
+from benchmarks.timed_run import images_per_second, train
 
 
 class Training(NamedTuple):
     """What is trained in a row, ours and theirs; `steps` and `their_steps` take a few seconds."""
 
-    sizes: throughput.Sizes
+    sizes: Sizes
     batch: int
     steps: int
     their_steps: int
 
 
 MODELS = {
-    "16/2": Training((16, 2, 5, 4), 128, steps=200, their_steps=100),
-    "small": Training((128, 8, 5, 4), 128, steps=30, their_steps=15),
-    "256/8 k5 p2": Training((256, 8, 5, 2), 64, steps=6, their_steps=6),
+    "16/2": Training(Sizes(16, 2, 5, 4), 128, steps=200, their_steps=100),
+    "small": Training(Sizes(128, 8, 5, 4), 128, steps=30, their_steps=15),
+    "256/8 k5 p2": Training(Sizes(256, 8, 5, 2), 64, steps=6, their_steps=6),
 }
 WAITING = {"brief": {}, "long": {"OMP_DYNAMIC": "false"}}
 BUSY = "while True: pass"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
 
 
-def images_per_second(training: Training, environment: dict[str, str]) -> float:
+def our_images_per_second(training: Training, environment: dict[str, str]) -> float:
     """Train once in a process of its own."""
-    network = dict(zip(throughput.SIZE_KEYS, training.sizes, strict=True))
-    values = {"data.dataset": "shapes", "data.validation": 0, "recipe": "small", **network}
+    values = {"data.dataset": "shapes", "data.validation": 0, "recipe": "small", **training.sizes._asdict()}
     values |= {"train_batch_size": training.batch, "steps": training.steps}
-    with tempfile.TemporaryDirectory() as folder:
-        overrides = [f"{key}={value}" for key, value in values.items()]
-        command = [sys.executable, str(tables.PROJECT / "experiment.py"), *overrides, "--quiet"]
-        subprocess.run(command, cwd=folder, env=CLEAN | environment, check=True)
-        (file,) = Path(folder).glob("logs/*/*/summary.json")
-        summary = json.loads(file.read_text())
-    batch = summary["images"] / summary["steps"]
-    return (summary["images"] - batch) / (summary["seconds"] - summary["warm_up_seconds"])
+    return images_per_second(train(tables.PROJECT / "experiment.py", values, CLEAN | environment))
 
 
 def time_their_steps(training: Training) -> None:
     """Print the images/s of labml_nn's training steps in this process, after the first one."""
-    step = throughput.their_step(training.sizes, training.batch)
+    step = their_step(training.sizes, training.batch)
     step()
     started = time.perf_counter()
     for _ in range(training.their_steps):
@@ -90,7 +82,7 @@ def main() -> None:
             try:
                 for model, training in MODELS.items():
                     for waiting, environment in WAITING.items():
-                        rates[model, neighbour, waiting].append(images_per_second(training, environment))
+                        rates[model, neighbour, waiting].append(our_images_per_second(training, environment))
                     rates[model, neighbour, "labml_nn"].append(their_images_per_second(model))
             finally:
                 if busy:

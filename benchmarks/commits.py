@@ -11,7 +11,6 @@ The rest describes the package `convmixer`: its files of Python, their lines, an
 
 import argparse
 import io
-import json
 import statistics
 import subprocess
 import sys
@@ -21,8 +20,9 @@ import time
 from pathlib import Path
 
 from benchmarks import tables
+from benchmarks.timed_run import images_per_second, train
 
-TRAINING = ("data.dataset=shapes", "recipe=small", "steps=60")
+TRAINING = {"data.dataset": "shapes", "recipe": "small", "steps": 60}
 
 
 def check_out(commit: str, folder: Path) -> None:
@@ -32,25 +32,16 @@ def check_out(commit: str, folder: Path) -> None:
         files.extractall(folder, filter="data")
 
 
-def seconds_of(folder: Path, *arguments: str) -> float:
-    """Run a commit's experiment.py in its folder, and return how long it took."""
-    started = time.perf_counter()
-    command = [sys.executable, "experiment.py", *arguments]
-    subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started
-
-
 def measure(folder: Path) -> dict[str, float]:
     """Time one training and one `--help` of a commit."""
-    before = set(folder.glob("logs/*/*/summary.json"))
-    whole = seconds_of(folder, *TRAINING)
-    (file,) = set(folder.glob("logs/*/*/summary.json")) - before
-    summary = json.loads(file.read_text())
-    warm = summary["seconds"] - summary["warm_up_seconds"]
+    script, started = folder / "experiment.py", time.perf_counter()
+    summary = train(script, TRAINING)
+    trained = time.perf_counter()
+    subprocess.run([sys.executable, str(script), "--help"], stdout=subprocess.DEVNULL, check=True)
     return {
-        "images_per_second": summary["images"] * (1 - 1 / summary["steps"]) / warm,
-        "other_seconds": whole - summary["seconds"],
-        "help_seconds": seconds_of(folder, "--help"),
+        "images_per_second": images_per_second(summary),
+        "other_seconds": trained - started - summary["seconds"],
+        "help_seconds": time.perf_counter() - trained,
     }
 
 
@@ -87,7 +78,7 @@ def main() -> None:
         folders = {commit: Path(temporary, commit) for commit in commits}
         for commit, folder in folders.items():
             check_out(commit, folder)
-            measure(folder)  # compiles the kernels, and makes the images
+            measure(folder)  # compiles the kernels
         times: dict[str, list[dict[str, float]]] = {commit: [] for commit in commits}
         for _ in range(arguments.rounds):
             for commit, folder in folders.items():

@@ -60,7 +60,7 @@ TABLES = (
     Table(
         "recipes.csv",
         [_recipe("recipe=small minutes=20"), _recipe("recipe=small"), _recipe("recipe=medium")],
-        150,
+        75,
         TRAINING,
     ),
     Table(

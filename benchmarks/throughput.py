@@ -23,6 +23,7 @@ from itertools import count, product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,13 +36,21 @@ from convmixer.model.variants import conv_mixer
 from convmixer.tracking.labml_fixes import use_project_folder
 from convmixer.training.hardware import cpu_name, keep_freed_memory
 
-SIZE_KEYS = ("d_model", "n_layers", "kernel_size", "patch_size")
-MODELS = {"small": (128, 8, 5, 4), "256/8": (256, 8, 7, 2)}
+
+class Sizes(NamedTuple):
+    """Those of a network, by their keys."""
+
+    d_model: int
+    n_layers: int
+    kernel_size: int
+    patch_size: int
+
+
+MODELS = {"small": Sizes(128, 8, 5, 4), "256/8": Sizes(256, 8, 7, 2)}
 WARM_UP_STEPS = 4
 TRAINING_IMAGES = 50_000
 
 Step = Callable[[], None]
-Sizes = tuple[int, int, int, int]  # in the order of SIZE_KEYS
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,9 @@ def our_step(sizes: Sizes, batch_size: int, kernels: str = "auto") -> Step:
     """Return a training step of the recipe `small`, with its optimizer and augmentation, of this network."""
     keep_freed_memory()
     use_project_folder()
-    network = dict(zip(SIZE_KEYS, sizes, strict=True))
     conf = Configs()
-    conf.override(
-        {"recipe": "small", "data.dataset": "shapes", "kernels": kernels, "train_batch_size": batch_size, **network}
-    )
+    given = {"recipe": "small", "data.dataset": "shapes", "kernels": kernels, "train_batch_size": batch_size}
+    conf.override(given | sizes._asdict())
     trainer = build(conf).trainer
     trainer.model.train()
     endless = (batch for epoch in count() for batch in trainer.train.epoch(epoch) if len(batch[1]) == batch_size)

@@ -67,7 +67,8 @@ class FollowedRun:
         self.hardware = PointsFile(folder / hardware.HARDWARE, hardware_points, stopped)
         self.console = ""  # the end of what it printed
         self.has_hardware = False
-        self.index_entry: dict[str, Any] | None = None  # what takes long to read, and of which state of the files
+        # What takes long to read, and of which state of the files; None: it has to be read.
+        self.index_entry: dict[str, Any] | None = None
         self.indexed: dict[str, Any] | None = None  # the one that is in the index
         self.size = self.size_checkpoints = 0  # bytes
         self._times: list[float] = []  # of the latest points
@@ -75,7 +76,6 @@ class FollowedRun:
         self._looking, self._reading = Lock(), Lock()  # apart: a long log that is read keeps no look waiting
         self._files: dict[str, Signature] = {name: [] for name in _FILES}
         self._was_held_here = False
-        self._configs_are_stale = True
 
     @property
     def is_shown(self) -> bool:
@@ -89,7 +89,7 @@ class FollowedRun:
     @property
     def is_indexed(self) -> bool:
         """The index holds what `run.yaml` and `configs.yaml` hold, as far as one has looked."""
-        return not self._configs_are_stale and self.indexed is self.index_entry
+        return self.index_entry is not None and self.indexed is self.index_entry
 
     @property
     def log_bytes(self) -> int:
@@ -148,7 +148,7 @@ class FollowedRun:
         changed = {name for name in _FILES if now[name] != self._files[name]}
         self._files = now
         if changed & {INFO, CONFIGS}:
-            self._configs_are_stale = True
+            self.index_entry = None
         if INFO in changed:
             self._read_info()
         if EDITS in changed:
@@ -173,13 +173,11 @@ class FollowedRun:
         if entry and entry.get("files") == now:
             self.info, self.configs = entry["info"], entry["configs"]
             self._files[INFO], self._files[CONFIGS] = now
-            self._configs_are_stale = False
             self.index_entry = self.indexed = entry
 
     def _read_configs(self) -> None:
-        if not self._configs_are_stale:
+        if self.index_entry:
             return
-        self._configs_are_stale = False
         try:
             configs = plain(Run(self.folder).labml_configs)
             self.configs = {key: _as_shown(item) for key, item in configs.items() if isinstance(item, dict)}
