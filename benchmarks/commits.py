@@ -3,7 +3,7 @@
     python -m benchmarks.commits 4e32f9b793 9ab6c7a HEAD [--rounds 5] [--csv results/commits.csv]
 
 Each commit is put into a folder of its own. Times are medians over the rounds:
-    images_per_second  of `small`, 60 updates on the generated images, after the first update
+    images_per_second  of `small`, 60 updates on the generated images and their validation, after the first update
     other_seconds      of the same command beside the training: imports, images, test, files
     help_seconds       of `python experiment.py --help`
 The rest describes the package `convmixer`: its files of Python, their lines, and the longest file's lines.
