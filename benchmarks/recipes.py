@@ -31,7 +31,7 @@ TRAINING = (  # what decides a figure
     "convmixer/training",
     ":!convmixer/training/openmp.py",  # this changes times alone
     "convmixer/data",
-    "convmixer/configs/recipes.py",
+    tables.RECIPES,
 )
 EXPERIMENT = [sys.executable, str(PROJECT / "experiment.py")]
 

@@ -17,6 +17,7 @@ from convmixer.training.hardware import cpu_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 RESULTS = PROJECT / "results"
+RECIPES = "convmixer/configs/recipes.py"
 
 Row = dict[str, Any]
 
@@ -76,14 +77,32 @@ def why_old(row: Row, measures: Sequence[str]) -> str | None:
 
 
 def changed_files(commit: str, measures: Sequence[str]) -> list[str]:
-    """Return the files whose code differs now from a commit's. Comments and docstrings of Python are not code."""
+    """Return the files whose code differs now from a commit's.
+
+    Comments and docstrings of Python are not code, and a recipe that was added changes no other.
+    """
     differences = git("diff", "--raw", "--no-abbrev", "--no-renames", commit, "HEAD", "--", *measures).splitlines()
     changed = []
     for attributes, file in (line.split("\t") for line in differences):
         before, after, status = attributes.split()[2:]
-        if status != "M" or not file.endswith(".py") or _code(before) != _code(after):
+        if status != "M" or not _is_same(file, before, after):
             changed.append(file)
     return changed
+
+
+def _is_same(file: str, before: str, after: str) -> bool:
+    """Return True if two contents of a file, by git's names for them, give the same figures."""
+    if file == RECIPES:
+        return _recipes(before).items() <= _recipes(after).items()
+    return file.endswith(".py") and _code(before) == _code(after)
+
+
+@cache
+def _recipes(blob: str) -> dict[str, Row]:
+    """Return the values of each recipe of recipes.py, by git's name for its content."""
+    names: Row = {}
+    exec(git("cat-file", "blob", blob), names)
+    return {name: recipe() for name, recipe in names["RECIPES"].items()}
 
 
 @cache

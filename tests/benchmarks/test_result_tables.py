@@ -10,6 +10,8 @@ from benchmarks import everything, tables
 from benchmarks.everything import Table
 from benchmarks.recipes import command_of, summary
 
+AUTHOR = ("-c", "user.name=A Student", "-c", "user.email=student@example.org")
+
 
 @pytest.fixture
 def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
@@ -21,8 +23,7 @@ def history(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         (tmp_path / "passes.h").write_text(f"// {name}")
         (tmp_path / "data.py").write_text(f'"""The {name} docstring."""\n\nb = 1  # in the {name} commit\n')
         tables.git("add", "kernels.py", "passes.h", "data.py")
-        author = ("-c", "user.name=A Student", "-c", "user.email=student@example.org")
-        tables.git(*author, "commit", "--quiet", "--message", name)
+        tables.git(*AUTHOR, "commit", "--quiet", "--message", name)
         tables.git("tag", name)
     return tmp_path
 
@@ -88,6 +89,31 @@ def test_a_table_that_can_t_be_written_keeps_its_rows(history: Path) -> None:
 def test_a_row_is_old_when_its_code_has_changed(history: Path, row: dict, measures: list[str], reason: str) -> None:
     found = tables.why_old(row, measures)
     assert found is None if reason is None else found.startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("later", "is_old"),
+    [({"small": "5", "large": "9"}, False), ({"small": "5  # pixels"}, False), ({"small": "7"}, True), ({}, True)],
+)
+def test_a_row_is_old_when_a_recipe_has_other_values_and_not_when_there_is_one_more(
+    history: Path, later: dict[str, str], is_old: bool
+) -> None:
+    before = write_recipes(history, small="5")
+    write_recipes(history, **later)
+    found = tables.why_old({"command": "c", "commit": before}, [tables.RECIPES])
+    assert found == (f"the code has changed since {before}: {tables.RECIPES}" if is_old else None)
+
+
+def write_recipes(repository: Path, **kernel_sizes: str) -> str:
+    """Commit a recipes.py whose recipes set `kernel_size`, and return the commit."""
+    file = repository / tables.RECIPES
+    file.parent.mkdir(parents=True, exist_ok=True)
+    functions = [f"def {name}():\n    return {{'kernel_size': {value}\n}}" for name, value in kernel_sizes.items()]
+    table = f"RECIPES = {{recipe.__name__: recipe for recipe in [{', '.join(kernel_sizes)}]}}"
+    file.write_text("\n\n".join([*functions, table]))
+    tables.git("add", tables.RECIPES)
+    tables.git(*AUTHOR, "commit", "--quiet", "--message", "recipes")
+    return tables.commit()
 
 
 def test_a_data_set_s_path_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
