@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from convmixer.configs.keys import keys_of
 from convmixer.configs.overrides import split_assignments
@@ -37,7 +38,8 @@ def augmented(conf: Configs, *ops: str) -> Tensor:
     images = augmentation(split.images[first], first, draws)
     if augmentation.mixing:
         images, _ = augmentation.mixing(images, images.roll(1, 0), draws["mixing"][first])
-    return to_levels(images)
+    rows, columns = (a - b for a, b in zip(split.images.shape[1:3], images.shape[1:3], strict=True))
+    return F.pad(to_levels(images), (0, 0, 0, columns, 0, rows), value=255)  # white beside small crops
 
 
 def operations(conf: Configs) -> dict[str, Callable[[], Tensor]]:

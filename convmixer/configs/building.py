@@ -149,7 +149,7 @@ def train_batches(
     """Make shuffled, augmented batches of a split; under torchrun, this worker's part of each batch."""
     dataset = c.data.dataset
     keys = {name: getattr(c.augment, name) for name in dir(c.augment)}
-    augmentation = Augmentation.of(keys, dataset, c.seed, len(split.labels))
+    augmentation = Augmentation.of(keys, dataset, c.seed, len(split.labels), c.patch_size)
     parts = partial(workers.parts, at_once=images_at_once(c, workers))
     whole = batch_size(c, workers)
     return Batches(split, dataset, whole, device, c.seed, augmentation, c.n_classes, resident, parts)

@@ -11,6 +11,7 @@ from convmixer.configs.keys import Key, keys_of
 from convmixer.configs.overrides import check
 from convmixer.console import shortened
 from convmixer.data.augmentation import MIXING, Augmentation
+from convmixer.data.augmentation.crops import SmallCrop
 from convmixer.data.augmentation.randaugment import LARGEST_MAGNITUDE
 from convmixer.errors import UserError
 from convmixer.project import FOLDER_NAME, is_folder_name
@@ -86,6 +87,8 @@ def _sizes(c: "Configs", workers: Workers) -> str | None:
         fitting = [d for d in range(1, min(height, width) + 1) if height % d == width % d == 0]
         nearest = min(fitting, key=lambda d: abs(d - p))
         return f"patch_size={p} does not divide images of {height}x{width}; {nearest} does"
+    if "small_crop" in c.augment.ops:
+        height, width = SmallCrop(c.augment.small_crop, p).shape(height, width)
     shares = 1 if workers.is_alone or batch_norm_is_global(c, workers) else workers.world_size
     if height == width == p and fewest_at_once(c, workers) // shares <= 1:
         sizes = "train_batch_size or micro_batch_size" if c.micro_batch_size else "train_batch_size"
@@ -119,7 +122,8 @@ def _augmentation(c: "Configs") -> str | None:
     for name in ("translate", "cutout"):
         if name in ops and getattr(c.augment, name) >= size:
             return f"augment.{name}={getattr(c.augment, name)} does not fit images of {size} pixels"
-    return _unused_augmentation(c) or _wrong_augmentation(c) or _mixing(c) or _turned_off(c)
+    checks = (_unused_augmentation, _wrong_augmentation, _small_crop, _mixing, _turned_off)
+    return next(filter(None, (check(c) for check in checks)), None)
 
 
 def _unused_augmentation(c: "Configs") -> str | None:
@@ -147,6 +151,16 @@ def _wrong_augmentation(c: "Configs") -> str | None:
     coloured = {"randaugment", "trivial_augment", "augmix", "three_augment", "jitter"} & set(augment.ops)
     if coloured and c.in_channels != 3:
         return f"augment.ops names {min(coloured)}, which takes images of 3 channels, not {c.in_channels}"
+    return None
+
+
+def _small_crop(c: "Configs") -> str | None:
+    ops = c.augment.ops
+    if "small_crop" not in ops:
+        return None
+    after = [op for op in ops[ops.index("small_crop") + 1 :] if op not in MIXING]
+    if after:
+        return f"augment.ops names {after[0]} after small_crop, which must be last, or before mixup and cutmix"
     return None
 
 

@@ -100,6 +100,9 @@ class AugmentConfigs(BaseConfigs):
         str, Knob("what the erased box is filled with", choices=("noise", "mean"), operation="erasing")
     ] = "noise"
     cutout: Annotated[int, Knob("side of the erased square in pixels", low=1, operation="cutout")] = 8
+    small_crop: Annotated[
+        float, Knob("height and width of the part, as a share of the image's", above=0, high=1, operation="small_crop")
+    ] = 0.75
     mixup: Annotated[
         float, Knob("alpha of the Beta distribution of mixing shares", above=0, high=100, operation="mixup")
     ] = 0.5

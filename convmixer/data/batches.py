@@ -72,6 +72,13 @@ class Batches:
         """The number of pixels of an image."""
         return self.split.stored[0, ..., 0].numel()
 
+    @property
+    def share_of_pixels(self) -> float:
+        """The number of pixels of a fully augmented image, as a share of those of an image."""
+        height, width = self.split.stored.shape[1:3]
+        rows, columns = self.augmentation.shape(height, width) if self.augmentation else (height, width)
+        return rows * columns / (height * width)
+
     def epoch(self, epoch: int = 0, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on."""
         order = self.order(epoch)

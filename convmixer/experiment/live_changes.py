@@ -111,7 +111,7 @@ class LiveChanges:
         if any(is_strength(change.key) for change in self.changes):
             keys = {name.removeprefix("augment."): v for name, v in values.items() if name.startswith("augment.")}
             data, train = self.experiment.dataset, trainer.train
-            train.augmentation = Augmentation.of(keys, data, values["seed"], train.n_images)
+            train.augmentation = Augmentation.of(keys, data, values["seed"], train.n_images, values["patch_size"])
 
     def _length(self) -> int:
         """Return the number of updates: of the last change that is used, else that before the first one."""

@@ -16,6 +16,7 @@ from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device
+from convmixer.training.timing import seconds_left
 from convmixer.training.trainer import Trainer
 
 
@@ -156,7 +157,7 @@ def epoch_line(trainer: Trainer, values: dict[str, float]) -> str:
     if "loss.valid" in values:
         text += f"  valid: loss {values['loss.valid']:.3f}, {values['accuracy.valid']:6.2%}"
     text += f"  {values['time.images_per_second']:,.0f} images/s"
-    return text if trainer.step == trainer.total_steps else f"{text}  {duration(trainer.seconds_left())} left"
+    return text if trainer.step == trainer.total_steps else f"{text}  {duration(seconds_left(trainer))} left"
 
 
 def result(summary: dict[str, Any], run: Run) -> list[str]:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,7 +15,7 @@ LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is 
 class ProgressBar:
     """A progress bar on a terminal. Nothing is shown if the output is piped, or with `shown=False`."""
 
-    def __init__(self, total_steps: int, done: int, shown: bool) -> None:
+    def __init__(self, total: float, done: float, shown: bool) -> None:
         self._shown = shown and sys.stdout.isatty()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -25,7 +26,7 @@ class ProgressBar:
             transient=True,
             disable=not self._shown,
         )
-        self._task = self._bar.add_task("training", total=total_steps, completed=done)
+        self._task = self._bar.add_task("training", total=total, completed=done)
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -34,10 +35,10 @@ class ProgressBar:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def update(self, step: int, total_steps: int) -> None:
-        """Move the bar to update number `step` of `total_steps`."""
+    def update(self, done: float, total: float) -> None:
+        """Move the bar to where so much of the work is done."""
         if self._shown:
-            self._bar.update(self._task, completed=step, total=total_steps)
+            self._bar.update(self._task, completed=done, total=total)
 
     def describe(self, text: str) -> None:
         """Set the text before the bar."""
@@ -49,13 +50,15 @@ class Estimate:
     """An estimate of the training time, measured on a few updates after a warm-up.
 
     Args:
+        work: gives how much the updates from one to another compute, in a unit of its own.
         may_be_shorter: it is a new run, which could be given `minutes` instead.
     """
 
-    def __init__(self, step: int, total_steps: int, may_be_shorter: bool) -> None:
+    def __init__(self, step: int, total_steps: int, work: Callable[[int, int], float], may_be_shorter: bool) -> None:
         self._first = step + WARM_STEPS
         self._measured = step + 4 * WARM_STEPS
-        self._remaining = total_steps - step
+        self._total = total_steps
+        self._work = work
         self._may_be_shorter = may_be_shorter
         self._started = 0.0
 
@@ -65,7 +68,8 @@ class Estimate:
             self._started = time.perf_counter()
         if step != self._measured:
             return None
-        seconds = (time.perf_counter() - self._started) / (step - self._first) * self._remaining
+        per_work = (time.perf_counter() - self._started) / self._work(self._first, step)
+        seconds = per_work * self._work(self._first - WARM_STEPS, self._total)
         text = f"expected training time: {duration(seconds)}"
         if seconds > LONG and self._may_be_shorter:
             text += ". That is long; stop it with Ctrl-C and add minutes=5, say, to train for that time"

@@ -1,5 +1,6 @@
 """Trains a run: records its metrics, saves its checkpoints and shows its progress."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from convmixer.experiment.resuming import Checkpoint
 from convmixer.tracking import app_writer
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
-from convmixer.training import checkpoints
+from convmixer.training import checkpoints, timing
 from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged
 from convmixer.training.layer_statistics import LayerStatistics
 from convmixer.training.run_checkpoints import RunCheckpoints
@@ -94,8 +95,9 @@ class RecordedTraining:
         total = self.trainer.total_steps
         is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
         may_be_shorter = is_new and self.experiment.values["minutes"] is None
-        self.estimate = Estimate(self.trainer.step, total, may_be_shorter)
-        with ProgressBar(total, self.trainer.step, shown) as self.bar:
+        work = partial(timing.work, self.trainer)
+        self.estimate = Estimate(self.trainer.step, total, work, may_be_shorter)
+        with ProgressBar(work(0, total), work(0, self.trainer.step), shown) as self.bar:
             rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
 
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
@@ -123,7 +125,7 @@ class RecordedTraining:
         if trainer.is_mildly_augmented != self.was_mildly_augmented:
             self.recorder.say(messages.augmentation_changed(trainer))
             self.was_mildly_augmented = trainer.is_mildly_augmented
-        self.bar.update(trainer.step, trainer.total_steps)
+        self.bar.update(timing.work(trainer, 0, trainer.step), timing.work(trainer, 0, trainer.total_steps))
         line = self.estimate.after(trainer.step)
         if line:
             self.recorder.say(line)

@@ -1,4 +1,4 @@
-"""Measures how many updates fit into a given time."""
+"""Measures how many updates fit into a given time, and says how much time the remaining ones take."""
 
 import copy
 import statistics
@@ -17,13 +17,28 @@ WARM_UP, LEAST, SECONDS = 3, 8, 5.0  # stretches before the measurement, fewest 
 def steps_in(trainer: Trainer, seconds: float) -> int:
     """Return the number of updates, with a validation after each epoch, that take `seconds`.
 
-    The speed is measured on a copy of the model: `trainer` and the random generators do not change.
+    The speed is measured on a copy of the model, with each augmentation of the training: `trainer` and the random
+    generators do not change.
     """
     with torch.random.fork_rng(devices=_devices(trainer)):
         trial = _copy(trainer)
-        update = _seconds_per_update(trial)
+        update = _mean_seconds_per_update(trial)
         validation = _seconds_of_validation(trial)
     return max(1, int(seconds / (update + validation / trainer.steps_per_epoch)))
+
+
+def work(trainer: Trainer, first: int, last: int) -> float:
+    """Return how much the updates from `first` to `last` compute: an update with whole images is 1."""
+    until = trainer.full_augmentation_until()
+    until = last if until is None else min(max(until, first), last)
+    return (until - first) * trainer.train.share_of_pixels + (last - until)
+
+
+def seconds_left(trainer: Trainer) -> float:
+    """Return the seconds for the remaining updates at the mean speed of this attempt."""
+    step, seconds = trainer.began_at
+    done = work(trainer, step, max(trainer.step, step + 1))
+    return (trainer.seconds - seconds) / done * work(trainer, trainer.step, trainer.total_steps)
 
 
 def _devices(trainer: Trainer) -> list[torch.device]:
@@ -32,7 +47,20 @@ def _devices(trainer: Trainer) -> list[torch.device]:
 
 def _copy(trainer: Trainer) -> Trainer:
     model, optimizer, average = copy.deepcopy((trainer.model, trainer.optimizer, trainer.average))
-    return replace(trainer, model=model, optimizer=optimizer, average=average, total_steps=10**9)
+    train = copy.copy(trainer.train)  # its images are shared
+    return replace(trainer, model=model, optimizer=optimizer, average=average, train=train, total_steps=10**9)
+
+
+def _mean_seconds_per_update(trainer: Trainer) -> float:
+    """Return the mean time of an update in seconds, over the parts of the training with an augmentation each."""
+    augmentation = trainer.train.augmentation
+    off_for = augmentation.off_for if augmentation else 0.0
+    mean = 0.0
+    for share, fully_augmented in ((1 - off_for, None), (off_for, 0)):
+        if share:
+            trainer.train.fully_augmented = fully_augmented
+            mean += share * _seconds_per_update(trainer)
+    return mean
 
 
 def _seconds_per_update(trainer: Trainer) -> float:

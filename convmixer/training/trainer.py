@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -60,6 +61,7 @@ class Trainer:
         metrics: more metrics of the validation images, beside loss and accuracy.
 
     Attributes:
+        began_at: the update and the seconds at the beginning of this attempt.
         rewinds: how often the run went back to an earlier state, with a smaller learning rate.
     """
 
@@ -94,7 +96,7 @@ class Trainer:
         self.graphed = self._graphed_update() if self.cuda_graph else None
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self._began_at = (0, 0.0)  # step and seconds at the beginning of this attempt
+        self.began_at = (0, 0.0)
         self.warm_up_seconds = (
             0.0  # of each attempt: before the training time, or the first update, which is part of it
         )
@@ -127,11 +129,6 @@ class Trainer:
     def is_mildly_augmented(self) -> bool:
         """True if the last update was made with mild operations alone, by `augment.off_for`."""
         return self.train.fully_augmented is not None and self.step > self.train.fully_augmented
-
-    def seconds_left(self) -> float:
-        """Return the seconds for the remaining updates at the mean speed of this attempt."""
-        step, seconds = self._began_at
-        return (self.seconds - seconds) / max(self.step - step, 1) * (self.total_steps - self.step)
 
     def fit(self, observer: Observer) -> None:
         """Train up to `total_steps`.
@@ -224,19 +221,23 @@ class Trainer:
         return self.label_smoothing, self.gradient_clip, self.micro_batch_size, *decays
 
     def _warm_up(self) -> None:
-        """Make updates with batches of every size, and undo them.
+        """Make updates with batches of every size, and of every augmentation to come, and undo them.
 
         So compiling, recording of graphs and the choice of kernels take place before the training time.
         """
         started = time.perf_counter()
         step, before = self.step, None if self.graphed else copy.deepcopy(self.state_dict())
+        fully_augmented = self.train.fully_augmented
         self.model.train()
-        for number in sorted({0, self.steps_per_epoch - 1}):  # the last batch may be smaller
+        numbers = sorted({0, self.steps_per_epoch - 1})  # the last batch may be smaller
+        stages = (None,) if self.full_augmentation_until() is None else (None, 0)  # shapes may change with it
+        for number, stage in product(numbers, stages):
+            self.train.fully_augmented = stage
             batch = next(self.train.epoch(step // self.steps_per_epoch, number))
             for _ in range(WARM_UP_UPDATES):
                 self.step = number  # which says how large the batch of all workers is
                 self.graphed.recording(*self._inputs(batch)) if self.graphed else self.train_step(batch)
-        self.step = step
+        self.step, self.train.fully_augmented = step, fully_augmented
         if before:
             self.load_state_dict(before)
         if self.device.type == "cuda":
@@ -366,7 +367,7 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]
-        self._began_at = (self.step, self.seconds)
+        self.began_at = (self.step, self.seconds)
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
         self.rewinds = state.get("rewinds", 0)  # nor this

@@ -26,11 +26,12 @@ def test_every_recipe_trains(name, command, tiny_run_overrides, tmp_path) -> Non
     assert {key: trained.recorded[key] for key in of_recipe} == {key: RECIPES[name]()[key] for key in of_recipe}
 
 
-def test_medium_is_small_with_a_network_of_smaller_patches() -> None:
+def test_medium_is_small_with_a_network_of_smaller_patches_and_small_crops_first() -> None:
     small, medium = RECIPES["small"](), RECIPES["medium"]()
-    assert {key for key in medium if medium[key] != small.get(key)} == {"d_model", "patch_size", "epochs"}
+    crops = {"augment.ops", "augment.small_crop", "augment.off_for"}
+    assert {key for key in medium if medium[key] != small.get(key)} == {"d_model", "patch_size", *crops}
     assert medium["patch_size"] < small["patch_size"]
-    assert medium.keys() == small.keys()
+    assert medium["augment.ops"] == [*small["augment.ops"], "small_crop"]
 
 
 @pytest.mark.slow

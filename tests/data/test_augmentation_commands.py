@@ -32,6 +32,8 @@ WRONG = [
     ("augment.ops=[resized_crop] augment.resized_crop_scale=[0.5]", "expected the smallest and the largest"),
     ("augment.ops=[resized_crop] augment.resized_crop_scale=[0,1]", "a list of numbers"),
     ("augment.ops=[cutout] augment.cutout=16", "does not fit images of 16 pixels"),
+    ("augment.ops=[small_crop] augment.small_crop=24", "above 0 up to 1"),
+    ("augment.ops=[small_crop,flip,mixup]", "names flip after small_crop"),
     ("augment.ops=[erasing] augment.erasing=1.5", "up to 1"),
     ("augment.ops=[erasing] augment.erasing_fill=black", "one of noise, mean"),
     ("augment.ops=[jitter] augment.jitter=-1", "from 0"),

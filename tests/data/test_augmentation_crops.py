@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as V
 
 from convmixer.data.augmentation import boxes
-from convmixer.data.augmentation.crops import ResizedCrop, enlarge, translate
+from convmixer.data.augmentation.crops import ResizedCrop, SmallCrop, enlarge, translate
 from convmixer.data.augmentation.draws import uniform
 from convmixer.data.augmentation.flips import AlternatingFlip, Flip, flip
 
@@ -63,6 +63,28 @@ def test_every_shift_is_drawn_about_equally_often() -> None:
     shifts = (uniform(90_000, 2, 0) * 9).long().flatten().bincount()
     assert len(shifts) == 9
     assert (shifts / 20_000 - 1).abs().max() < 0.05
+
+
+@given(pictures, st.floats(0.01, 1), st.integers(1, 4), st.integers(0, 99), st.booleans())
+def test_a_small_crop_is_a_part_of_the_image(
+    images: torch.Tensor, share: float, patch_size: int, seed: int, as_float: bool
+) -> None:
+    images, crop = images.float() if as_float else images, SmallCrop(share, patch_size)
+    parts = crop(images, uniform(len(images), 2, seed))
+    height, width = parts.shape[1:3]
+    assert (height, width) == crop.shape(*images.shape[1:3])
+    assert height % patch_size == width % patch_size == 0
+    assert abs(height - share * images.shape[1]) <= patch_size and abs(width - share * images.shape[2]) <= patch_size
+    for image, part in zip(images, parts, strict=True):
+        windows = image.unfold(0, height, 1).unfold(1, width, 1)  # [rows, columns, channels, height, width]
+        assert (windows == part.permute(2, 0, 1)).flatten(2).all(2).any()
+
+
+def test_small_crops_are_taken_from_every_place_about_equally_often() -> None:
+    places = torch.arange(8 * 6, dtype=torch.float32).view(1, 8, 6, 1).expand(20_000, 8, 6, 1)
+    corners = SmallCrop(0.5)(places, uniform(20_000, 2, 0))[:, 0, 0, 0].long().bincount()
+    assert corners.nonzero().flatten().tolist() == [6 * row + column for row in range(5) for column in range(4)]
+    assert (corners[corners > 0] * 20 / 20_000 - 1).abs().max() < 0.15
 
 
 @given(pictures, st.data())

@@ -15,6 +15,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def said(clock: list[float], seconds_per_update: float, **options: object) -> list[str]:
+    options.setdefault("work", lambda first, last: last - first)
     estimate = Estimate(**options)
     lines = []
     for step in range(options["step"] + 1, options["step"] + 101):

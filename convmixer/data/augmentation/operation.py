@@ -22,6 +22,10 @@ class Operation:
         """An epoch's draws for all `n` images of the data set, uniform in [0, 1), on the host: `[n, columns]`."""
         return uniform(n, self.columns, seed, epoch, name)
 
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the images that it gives, for those of the images given."""
+        return height, width
+
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         """The changed images; those given stay as they are. `draws`: `[batch, columns]`, on the host."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from convmixer.data.augmentation.augmix import AugMix, mild
-from convmixer.data.augmentation.crops import ResizedCrop, Translate
+from convmixer.data.augmentation.crops import ResizedCrop, SmallCrop, Translate
 from convmixer.data.augmentation.erasing import Cutout, Erasing
 from convmixer.data.augmentation.flips import AlternatingFlip, Flip
 from convmixer.data.augmentation.jitter import Jitter
@@ -41,6 +41,7 @@ OPERATIONS: dict[str, Callable[[Mapping[str, Any], Dataset], Operation]] = {
         keys["erasing"], keys["erasing_fill"] == "noise", _levels(data.mean), _levels(data.std)
     ),
     "cutout": lambda keys, data: Cutout(keys["cutout"], _levels(data.mean)),
+    "small_crop": lambda keys, data: SmallCrop(keys["small_crop"], keys["patch_size"]),
 }
 MIXING = ("mixup", "cutmix")  # come after all operations: two finished images are mixed
 
@@ -79,13 +80,13 @@ class Augmentation:
         self.off_for = off_for
 
     @classmethod
-    def of(cls, keys: Mapping[str, Any], data: Dataset, seed: int, n: int) -> "Augmentation":
-        """Make the augmentation that an experiment's `augment.` keys describe.
+    def of(cls, keys: Mapping[str, Any], data: Dataset, seed: int, n: int, patch_size: int = 1) -> "Augmentation":
+        """Make the augmentation that an experiment's `augment.` keys describe, for a network with such patches.
 
         Raises:
             UserError: a key that an operation needs is missing.
         """
-        keys = _Keys(keys)
+        keys = _Keys({**keys, "patch_size": patch_size})
         operations = {name: OPERATIONS[name](keys, data) for name in keys["ops"] if name in OPERATIONS}
         alphas = {name: keys[name] if name in keys["ops"] else None for name in MIXING}
         mixing = Mixing(**alphas, cutmix_share=keys["cutmix_share"]) if any(alphas.values()) else None
@@ -107,6 +108,12 @@ class Augmentation:
     def turned_off(self) -> list[str]:
         """The names of what is off at the end of a training."""
         return [name for name in self.names if name not in self.mild.operations]
+
+    def shape(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of the images that come out, for those of the images that go in."""
+        for operation in self.operations.values():
+            height, width = operation.shape(height, width)
+        return height, width
 
     def draws(self, epoch: int) -> dict[str, Tensor]:
         """An epoch's draws for every image, by operation, on the host: `[n, columns]` each."""

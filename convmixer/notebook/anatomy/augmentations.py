@@ -26,13 +26,14 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
     """
     recorded = {name.removeprefix(PREFIX): v for name, v in trained.configs.items() if name.startswith(PREFIX)}
     values = recorded | keys
+    patch_size = trained.configs["patch_size"]
     rows, unknown = {}, []
     for name in ALL_NAMES:
         try:
-            rows[name] = augmented(dataset, images, values | {"ops": [name]})
+            rows[name] = augmented(dataset, images, values | {"ops": [name]}, patch_size=patch_size)
         except UserError:  # the configs of an older network lack its keys
             unknown.append(name)
-    rows["all of its\ntraining"] = augmented(dataset, images, values | {"ops": recorded["ops"]})
+    rows["all of its\ntraining"] = augmented(dataset, images, values | {"ops": recorded["ops"]}, patch_size=patch_size)
     left_out = f" Not shown, as the network's configs lack their keys: {', '.join(unknown)}." if unknown else ""
     figure = new_figure(
         max(7, 0.9 * len(images) + 1),
@@ -50,7 +51,9 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
     return figure
 
 
-def augmented(dataset: Dataset, images: Tensor, keys: dict[str, Any], seed: int = 0, epoch: int = 1) -> Tensor:
+def augmented(
+    dataset: Dataset, images: Tensor, keys: dict[str, Any], seed: int = 0, epoch: int = 1, patch_size: int = 1
+) -> Tensor:
     """Return the images as augmented in an epoch of training: `[batch, height, width, channels]` from 0 to 1.
 
     Args:
@@ -60,7 +63,7 @@ def augmented(dataset: Dataset, images: Tensor, keys: dict[str, Any], seed: int 
     Raises:
         UserError: a key that the operations need is missing.
     """
-    augmentation = Augmentation.of(keys, dataset, seed, len(images))
+    augmentation = Augmentation.of(keys, dataset, seed, len(images), patch_size)
     split = Split(images, torch.zeros(len(images), dtype=torch.long))
     batches = Batches(split, dataset, len(images), torch.device("cpu"), seed, augmentation)
     ((shuffled, _),) = batches.epoch(epoch)
