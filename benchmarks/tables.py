@@ -69,31 +69,31 @@ def why_old(row: Row, measures: Sequence[str]) -> str | None:
     if not row.get("commit"):
         return "no commit"
     try:
-        changed = changed_files(row["commit"], measures)
+        changed = changed_files(row["commit"], measures, row.get("recipe") or "small")
     except subprocess.CalledProcessError:
         return f"commit {row['commit']} is not in this repository"
     more = f" and {counted(len(changed) - 1, 'other file')}" if len(changed) > 1 else ""
     return f"the code has changed since {row['commit']}: {changed[0]}{more}" if changed else None
 
 
-def changed_files(commit: str, measures: Sequence[str]) -> list[str]:
+def changed_files(commit: str, measures: Sequence[str], recipe: str) -> list[str]:
     """Return the files whose code differs now from a commit's.
 
-    Comments and docstrings of Python are not code, and a recipe that was added changes no other.
+    Comments and docstrings of Python are not code, and of the recipes only the values of the one that is named count.
     """
     differences = git("diff", "--raw", "--no-abbrev", "--no-renames", commit, "HEAD", "--", *measures).splitlines()
     changed = []
     for attributes, file in (line.split("\t") for line in differences):
         before, after, status = attributes.split()[2:]
-        if status != "M" or not _is_same(file, before, after):
+        if status != "M" or not _is_same(file, before, after, recipe):
             changed.append(file)
     return changed
 
 
-def _is_same(file: str, before: str, after: str) -> bool:
+def _is_same(file: str, before: str, after: str, recipe: str) -> bool:
     """Return True if two contents of a file, by git's names for them, give the same figures."""
     if file == RECIPES:
-        return _recipes(before).items() <= _recipes(after).items()
+        return _recipes(before).get(recipe) == _recipes(after).get(recipe)
     return file.endswith(".py") and _code(before) == _code(after)
 
 

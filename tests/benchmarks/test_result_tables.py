@@ -93,15 +93,21 @@ def test_a_row_is_old_when_its_code_has_changed(history: Path, row: dict, measur
 
 @pytest.mark.parametrize(
     ("later", "is_old"),
-    [({"small": "5", "large": "9"}, False), ({"small": "5  # pixels"}, False), ({"small": "7"}, True), ({}, True)],
+    [
+        ({"small": "5", "large": "9"}, False),
+        ({"small": "5  # pixels", "medium": "7"}, False),
+        ({"small": "7", "medium": "5"}, True),
+        ({"medium": "5"}, True),
+    ],
 )
-def test_a_row_is_old_when_a_recipe_has_other_values_and_not_when_there_is_one_more(
+def test_a_row_is_old_when_its_recipe_has_other_values_and_not_when_another_one_has(
     history: Path, later: dict[str, str], is_old: bool
 ) -> None:
-    before = write_recipes(history, small="5")
+    before = write_recipes(history, small="5", medium="5")
     write_recipes(history, **later)
-    found = tables.why_old({"command": "c", "commit": before}, [tables.RECIPES])
-    assert found == (f"the code has changed since {before}: {tables.RECIPES}" if is_old else None)
+    for named in ({"recipe": "small"}, {}):  # what is measured without a recipe's name has the default one
+        found = tables.why_old({"command": "c", "commit": before, **named}, [tables.RECIPES])
+        assert found == (f"the code has changed since {before}: {tables.RECIPES}" if is_old else None)
 
 
 def write_recipes(repository: Path, **kernel_sizes: str) -> str:
