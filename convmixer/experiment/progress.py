@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from convmixer.console import duration, rich_console
 
 WARM_STEPS = 5  # updates before the first estimate of the time it will take
-LONG = 20 * 60  # seconds; `small` takes less on the two quick cores that it is made for
+LONG = 30 * 60  # seconds; `small` and `medium` take less on the two quick cores that they are made for
 
 
 class ProgressBar:

@@ -26,7 +26,7 @@ def augmentations(trained: Trained, dataset: Dataset, images: Tensor, **keys: An
     """
     recorded = {name.removeprefix(PREFIX): v for name, v in trained.configs.items() if name.startswith(PREFIX)}
     values = recorded | keys
-    patch_size = trained.configs["patch_size"]
+    patch_size = trained.configs.get("patch_size", 1)
     rows, unknown = {}, []
     for name in ALL_NAMES:
         try:
