@@ -115,7 +115,7 @@ class AugmentConfigs(BaseConfigs):
     off_for: Annotated[
         float,
         Knob(
-            "share of the training, at its end, in which only crops, shifts and flips are applied; 0.1: the last tenth",
+            "share of the training, at its end, with resized crops, shifts and flips alone; 0.1: the last tenth",
             low=0,
             high=1,
         ),

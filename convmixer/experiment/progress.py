@@ -12,10 +12,14 @@ WARM_STEPS = 5  # updates before the first estimate of the time it will take
 LONG = 30 * 60  # seconds; `small` and `medium` take less on the two quick cores that they are made for
 
 
+Work = Callable[[int, int], float]  # how much the updates from one to another compute, in a unit of its own
+
+
 class ProgressBar:
     """A progress bar on a terminal. Nothing is shown if the output is piped, or with `shown=False`."""
 
-    def __init__(self, total: float, done: float, shown: bool) -> None:
+    def __init__(self, total_steps: int, done: int, work: Work, shown: bool) -> None:
+        self._work = work
         self._shown = shown and sys.stdout.isatty()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -26,7 +30,7 @@ class ProgressBar:
             transient=True,
             disable=not self._shown,
         )
-        self._task = self._bar.add_task("training", total=total, completed=done)
+        self._task = self._bar.add_task("training", total=work(0, total_steps), completed=work(0, done))
 
     def __enter__(self) -> "ProgressBar":
         self._bar.start()
@@ -35,10 +39,10 @@ class ProgressBar:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def update(self, done: float, total: float) -> None:
-        """Move the bar to where so much of the work is done."""
+    def update(self, step: int, total_steps: int) -> None:
+        """Move the bar to update number `step` of `total_steps`."""
         if self._shown:
-            self._bar.update(self._task, completed=done, total=total)
+            self._bar.update(self._task, completed=self._work(0, step), total=self._work(0, total_steps))
 
     def describe(self, text: str) -> None:
         """Set the text before the bar."""
@@ -50,11 +54,10 @@ class Estimate:
     """An estimate of the training time, measured on a few updates after a warm-up.
 
     Args:
-        work: gives how much the updates from one to another compute, in a unit of its own.
         may_be_shorter: it is a new run, which could be given `minutes` instead.
     """
 
-    def __init__(self, step: int, total_steps: int, work: Callable[[int, int], float], may_be_shorter: bool) -> None:
+    def __init__(self, step: int, total_steps: int, work: Work, may_be_shorter: bool) -> None:
         self._first = step + WARM_STEPS
         self._measured = step + 4 * WARM_STEPS
         self._total = total_steps

@@ -97,7 +97,7 @@ class RecordedTraining:
         may_be_shorter = is_new and self.experiment.values["minutes"] is None
         work = partial(timing.work, self.trainer)
         self.estimate = Estimate(self.trainer.step, total, work, may_be_shorter)
-        with ProgressBar(work(0, total), work(0, self.trainer.step), shown) as self.bar:
+        with ProgressBar(total, self.trainer.step, work, shown) as self.bar:
             rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
 
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
@@ -125,7 +125,7 @@ class RecordedTraining:
         if trainer.is_mildly_augmented != self.was_mildly_augmented:
             self.recorder.say(messages.augmentation_changed(trainer))
             self.was_mildly_augmented = trainer.is_mildly_augmented
-        self.bar.update(timing.work(trainer, 0, trainer.step), timing.work(trainer, 0, trainer.total_steps))
+        self.bar.update(trainer.step, trainer.total_steps)
         line = self.estimate.after(trainer.step)
         if line:
             self.recorder.say(line)

@@ -42,7 +42,7 @@ class Sides(Notes):
             self.sides.append(inputs[0].shape[-1])
 
 
-def test_the_last_updates_see_whole_images_and_so_does_validation() -> None:
+def test_the_last_updates_see_whole_images() -> None:
     trainer = with_small_crops()
     notes = Sides(trainer)
     trainer.fit(notes)
