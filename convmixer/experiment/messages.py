@@ -16,7 +16,6 @@ from convmixer.tracking.curves import learning_curves
 from convmixer.tracking.run_folder import CURVES
 from convmixer.tracking.runs import Run
 from convmixer.training.hardware import describe_device
-from convmixer.training.timing import seconds_left
 from convmixer.training.trainer import Trainer
 
 
@@ -149,7 +148,7 @@ def progress(trainer: Trainer, values: dict[str, float]) -> str:
     return f"epoch {min(trainer.epoch + 1, epochs)}/{epochs}  loss {values['loss.train']:.3f}  {accuracy}  {rate}"
 
 
-def epoch_line(trainer: Trainer, values: dict[str, float]) -> str:
+def epoch_line(trainer: Trainer, values: dict[str, float], seconds_left: float) -> str:
     """Return the line that is printed after an epoch."""
     epochs = trainer.total_steps / trainer.steps_per_epoch
     text = f"epoch {trainer.step / trainer.steps_per_epoch:4.4g}/{epochs:.4g}"
@@ -157,7 +156,7 @@ def epoch_line(trainer: Trainer, values: dict[str, float]) -> str:
     if "loss.valid" in values:
         text += f"  valid: loss {values['loss.valid']:.3f}, {values['accuracy.valid']:6.2%}"
     text += f"  {values['time.images_per_second']:,.0f} images/s"
-    return text if trainer.step == trainer.total_steps else f"{text}  {duration(seconds_left(trainer))} left"
+    return text if trainer.step == trainer.total_steps else f"{text}  {duration(seconds_left)} left"
 
 
 def result(summary: dict[str, Any], run: Run) -> list[str]:

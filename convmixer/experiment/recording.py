@@ -1,6 +1,5 @@
 """Trains a run: records its metrics, saves its checkpoints and shows its progress."""
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,10 +10,11 @@ from convmixer.experiment.experiment import Experiment
 from convmixer.experiment.live_changes import LiveChanges, known_changes
 from convmixer.experiment.progress import Estimate, ProgressBar
 from convmixer.experiment.resuming import Checkpoint
+from convmixer.experiment.time_left import TimeLeft
 from convmixer.tracking import app_writer
 from convmixer.tracking.recorder import Recorder
 from convmixer.tracking.runs import Run
-from convmixer.training import checkpoints, timing
+from convmixer.training import checkpoints
 from convmixer.training.divergence import MOST_REWINDS, RATE_FACTOR, Diverged
 from convmixer.training.layer_statistics import LayerStatistics
 from convmixer.training.run_checkpoints import RunCheckpoints
@@ -95,9 +95,9 @@ class RecordedTraining:
         total = self.trainer.total_steps
         is_new = self.trainer.step == 0 and self.experiment.workers.is_alone
         may_be_shorter = is_new and self.experiment.values["minutes"] is None
-        work = partial(timing.work, self.trainer)
-        self.estimate = Estimate(self.trainer.step, total, work, may_be_shorter)
-        with ProgressBar(total, self.trainer.step, work, shown) as self.bar:
+        self.time_left = TimeLeft(self.trainer)
+        self.estimate = Estimate(self.trainer.step, total, self.time_left.work, may_be_shorter)
+        with ProgressBar(total, self.trainer.step, self.time_left.work, shown) as self.bar:
             rewinding.fit(self.experiment, self, self.checkpoints.newest_of_an_epoch_end)
 
     def rewound(self, problem: Diverged, state: dict[str, Any]) -> None:
@@ -108,6 +108,7 @@ class RecordedTraining:
         )
         self.changes.restore()
         self._forget_missing_best(state)
+        self.time_left = TimeLeft(self.trainer)
         self.was_mildly_augmented = self.trainer.is_mildly_augmented
         self._save_last()
         self.recorder.rewind(self.trainer.images)
@@ -135,7 +136,7 @@ class RecordedTraining:
         validated = {name: value for name, value in values.items() if name.endswith(".valid")}
         if validated:
             self.recorder.metrics(trainer.images, validated)
-        self.recorder.say(messages.epoch_line(trainer, values))
+        self.recorder.say(messages.epoch_line(trainer, values, self.time_left.after_epoch()))
         accuracy = values.get("accuracy.valid", -1.0)
         if accuracy > trainer.best_accuracy:
             trainer.best_accuracy = accuracy

@@ -1,4 +1,4 @@
-"""Measures how many updates fit into a given time, and says how much time the remaining ones take."""
+"""Measures how many updates fit into a given time."""
 
 import copy
 import statistics
@@ -25,20 +25,6 @@ def steps_in(trainer: Trainer, seconds: float) -> int:
         update = _mean_seconds_per_update(trial)
         validation = _seconds_of_validation(trial)
     return max(1, int(seconds / (update + validation / trainer.steps_per_epoch)))
-
-
-def work(trainer: Trainer, first: int, last: int) -> float:
-    """Return how much the updates from `first` to `last` compute: an update with whole images is 1."""
-    until = trainer.full_augmentation_until()
-    until = last if until is None else min(max(until, first), last)
-    return (until - first) * trainer.train.share_of_pixels + (last - until)
-
-
-def seconds_left(trainer: Trainer) -> float:
-    """Return the seconds for the remaining updates at the mean speed of this attempt."""
-    step, seconds = trainer.began_at
-    done = work(trainer, step, max(trainer.step, step + 1))
-    return (trainer.seconds - seconds) / done * work(trainer, trainer.step, trainer.total_steps)
 
 
 def _devices(trainer: Trainer) -> list[torch.device]:

@@ -61,7 +61,6 @@ class Trainer:
         metrics: more metrics of the validation images, beside loss and accuracy.
 
     Attributes:
-        began_at: the update and the seconds at the beginning of this attempt.
         rewinds: how often the run went back to an earlier state, with a smaller learning rate.
     """
 
@@ -96,7 +95,6 @@ class Trainer:
         self.graphed = self._graphed_update() if self.cuda_graph else None
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self.began_at = (0, 0.0)
         self.warm_up_seconds = (
             0.0  # of each attempt: before the training time, or the first update, which is part of it
         )
@@ -367,7 +365,6 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         self.step = state["step"]
         self.seconds = state["seconds"]
-        self.began_at = (self.step, self.seconds)
         self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
         self.best_accuracy = state["best_accuracy"]
         self.rewinds = state.get("rewinds", 0)  # nor this

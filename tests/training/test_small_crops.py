@@ -84,13 +84,7 @@ def test_minutes_count_updates_of_both_kinds(monkeypatch: pytest.MonkeyPatch) ->
     assert trainer.train.fully_augmented is None
 
 
-def test_the_time_left_is_counted_in_pixels() -> None:
-    """An update with parts of 4x4 is a quarter of one with whole images of 8x8."""
+def test_a_part_has_a_share_of_the_pixels() -> None:
     trainer = with_small_crops()
     assert trainer.train.share_of_pixels == 0.25
-    assert timing.work(trainer, 0, 10) == 6 * 0.25 + 4
-    assert timing.work(trainer, 4, 8) == 2 * 0.25 + 2
-    trainer.step, trainer.seconds = 6, 3.0
-    assert timing.seconds_left(trainer) == pytest.approx(3.0 / 1.5 * 4)
-    trainer.began_at, trainer.step, trainer.seconds = (6, 3.0), 8, 7.0
-    assert timing.seconds_left(trainer) == pytest.approx(4.0)
+    assert trainer.full_augmentation_until() == 6
