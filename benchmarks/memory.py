@@ -7,32 +7,38 @@ experiment. The data set is in memory in both. `imports` is a process that only 
 """
 
 import argparse
+import resource
 import subprocess
 import sys
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 
 from benchmarks import tables
 from benchmarks.tables import PROJECT
+from benchmarks.throughput import MODELS, our_step, their_step
 
 CASES = (("small", 128), ("256/8", 256))
-CODE = """
-import resource, sys
-from benchmarks.throughput import our_step, their_step
-side, model, batch, steps = sys.argv[1:]
-if side == "theirs": import labml_nn.conv_mixer, labml_nn.optimizers.adam
-if int(steps):
-    step = (our_step if side == "ours" else their_step)(model, int(batch))
-    for _ in range(int(steps)): step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-"""
+SIDES = {"ours": our_step, "theirs": their_step}
 
 
 def peak(side: str, model: str, batch: int, steps: int) -> int:
     """Return the peak resident memory in MiB of a process that takes so many steps."""
-    command = [sys.executable, "-c", CODE, side, model, str(batch), str(steps)]
-    ended = subprocess.run(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
+    process = [sys.executable, "-m", "benchmarks.memory", "--process", side, model, str(batch), "--steps", str(steps)]
+    ended = subprocess.run(process, cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
     return int(ended.stdout.splitlines()[-1])
+
+
+def take_steps(side: str, model: str, batch: str, steps: int) -> None:
+    """Take so many steps in this process, and print its peak resident memory in MiB."""
+    if side == "theirs":
+        import_module("labml_nn.conv_mixer")
+        import_module("labml_nn.optimizers.adam")
+    if steps:
+        step = SIDES[side](MODELS[model], int(batch))
+        for _ in range(steps):
+            step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 def main() -> None:
@@ -40,7 +46,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--csv", type=Path)
+    parser.add_argument("--process", nargs=3, metavar=("SIDE", "MODEL", "BATCH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
+    if args.process:
+        take_steps(*args.process, args.steps)
+        return
     rows = []
     for (model, batch), side in product(CASES, ("ours", "theirs")):
         sizes = {"peak_mib": peak(side, model, batch, args.steps), "imports_mib": peak(side, model, batch, 0)}

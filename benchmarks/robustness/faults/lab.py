@@ -105,6 +105,7 @@ class Process:
     def _become(self, arguments: list[str], first: Callable[[], None] | None, terminal: bool) -> None:
         status = 1
         try:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the campaign itself may run under `nohup`
             if not terminal:
                 os.setsid()
                 for stream, file in self._output.items():
