@@ -1,9 +1,10 @@
 """Peak resident memory of a training beside labml_nn's, each in a process of its own.
 
-    python -m benchmarks.memory [--steps 3] [--csv results/memory.csv]
+    python -m benchmarks.memory [--steps 3] [--rounds 5] [--csv results/memory.csv]
 
 Both take the steps of `python -m benchmarks.throughput`: ours the recipe `small`'s, theirs those of labml_nn's
-experiment. The data set is in memory in both. `imports` is a process that only imports what the side needs.
+experiment. The data set is in memory in both. `imports` is a process that only imports what the side needs. Peaks
+differ between processes, by how their threads met: medians, with the least and the most.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 from importlib import import_module
 from itertools import product
 from pathlib import Path
+from statistics import median
 
 from benchmarks import tables
 from benchmarks.tables import PROJECT
@@ -45,6 +47,7 @@ def main() -> None:
     """Print the table, and write its rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--csv", type=Path)
     parser.add_argument("--process", nargs=3, metavar=("SIDE", "MODEL", "BATCH"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -52,11 +55,13 @@ def main() -> None:
         take_steps(*args.process, args.steps)
         return
     rows = []
-    for (model, batch), side in product(CASES, ("ours", "theirs")):
-        sizes = {"peak_mib": peak(side, model, batch, args.steps), "imports_mib": peak(side, model, batch, 0)}
-        rows.append({"model": model, "batch": batch, "side": side, **sizes})
+    for (model, batch), side in product(CASES, SIDES):
+        peaks = sorted(peak(side, model, batch, args.steps) for _ in range(args.rounds))
+        sizes = {"peak_mib": median(peaks), "peak_min": peaks[0], "peak_max": peaks[-1]}
+        rows.append({"model": model, "batch": batch, "side": side, **sizes, "imports_mib": peak(side, model, batch, 0)})
         print(
-            "{model:6} batch {batch:4}, {side:7}{peak_mib:6} MiB, of these imports {imports_mib} MiB".format(**rows[-1])
+            "{model:6} batch {batch:4}, {side:7}{peak_mib:6} MiB ({peak_min} to {peak_max}), "
+            "of these imports {imports_mib} MiB".format(**rows[-1])
         )
     if args.csv:
         tables.put(args.csv, rows)
