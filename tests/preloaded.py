@@ -183,12 +183,20 @@ if __name__ == "__main__":
     from convmixer.training.openmp import spin_briefly
 
     spin_briefly()  # before torch is imported, as the command line does
+    # And what a training imports later: labml imports git, the first optimizer torch._dynamo, the first picture its
+    # backend.
+    import git  # noqa: F401
+    import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import pandas as pd  # noqa: F401
+    import torch._dynamo  # noqa: F401
+    from PIL import Image
 
     import convmixer.cli
     import convmixer.commands.seeds
+    import convmixer.commands.train
     import convmixer.trained.evaluate
     import convmixer.trained.export  # noqa: F401
 
+    Image.init()
     serve(socket.socket(fileno=int(sys.argv[1])))
