@@ -37,15 +37,17 @@ def small() -> dict[str, Any]:
 
 
 def medium() -> dict[str, Any]:
-    """A network of 160/4, kernel 5, patch 2, for 20 minutes on two CPU cores.
+    """A network of 96/8, kernel 5, patch 2, which learns CIFAR-10 in about 22 minutes on two CPU cores.
 
-    It sees parts of 20x20 pixels in the first 70 % of the updates; all else is as in `small`. Being measured.
+    It sees parts of 20x20 pixels in the first 70 % of the updates; all else is as in `small`. 89.72 ± 0.18 % test on
+    `cifar10` after its 22 epochs (7,744 updates), mean and deviation of seeds 0, 1 and 2, 2026-11-28, by `python
+    experiment.py data.dataset=cifar10 recipe=medium seed=0` with two threads of an AMD EPYC; 90.78 ± 0.17 % with
+    `evaluate last --tta shifts`.
     """
     return small() | {
-        "d_model": 160,
-        "n_layers": 4,
+        "d_model": 96,
         "patch_size": 2,
-        "epochs": 19,
+        "epochs": 22,
         "augment.ops": ["translate", "alternating_flip", "small_crop"],
         "augment.small_crop": 0.625,
         "augment.off_for": 0.3,
