@@ -15,11 +15,11 @@ from convmixer.console import composed
 from convmixer.data import cache
 from convmixer.data.decoding import MixedSizes, Source, decode_all, default_side, first_shape, progress
 from convmixer.data.image_files import READER, Size, check_channels, ready_for_threads
+from convmixer.data.image_names import EXTENSIONS, in_words
 from convmixer.data.records import Records
 from convmixer.data.sources import open_source
 from convmixer.data.splits import Dataset, Split
 from convmixer.data.tree_splits import TEST_SHARE, Images, class_names, split_images
-from convmixer.data.trees import EXTENSIONS, in_words
 from convmixer.errors import UserError
 
 log = logging.getLogger("convmixer")
@@ -30,8 +30,8 @@ def image_folder(path: Path, image_size: int | None, cache_folder: Path, test_sh
 
     It may also be a Parquet file or a WebDataset shard, a folder of such files, or a pattern of them. A folder `val/`,
     `valid/` or `validation/` beside the others is the validation split. Classes are sorted by name; in folders, images
-    lie directly in those of their classes, of the kinds in `trees.EXTENSIONS`. Hidden files are passed over. Every
-    image becomes RGB as `read_image` does it.
+    lie directly in those of their classes, of the kinds in `image_names.EXTENSIONS`. Hidden files are passed over.
+    Every image becomes RGB as `read_image` does it.
 
     Args:
         image_size: every image is brought to this height and width: its short side is scaled, smoothly, and the middle

@@ -15,8 +15,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from convmixer.console import one_line, shortened
+from convmixer.data.limits import MAX_COMPRESSION, MAX_MEMBER_BYTES, SMALL
 from convmixer.data.records import Records
-from convmixer.data.trees import MAX_COMPRESSION, MAX_MEMBER_BYTES, SMALL
 from convmixer.errors import UserError
 from convmixer.files.untrusted import parse_json
 

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+from convmixer.data.folder_trees import Folder
 from convmixer.data.parquet import ParquetFiles
 from convmixer.data.records import Records, find_files
-from convmixer.data.trees import Archive, Folder, is_tree, open_tree
+from convmixer.data.trees import is_tree, open_tree
 from convmixer.data.webdataset import TarShards
+from convmixer.data.zip_trees import Archive
 
 KINDS: dict[str, type[Records]] = {".parquet": ParquetFiles, ".tar": TarShards}  # by the ending of files
 

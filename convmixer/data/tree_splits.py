@@ -15,6 +15,7 @@ Images = dict[str, dict[str, list[str]]]  # split -> class -> names of images, a
 
 SPLITS = ("train", "test")
 VALIDATION = ("val", "valid", "validation")  # the usual names of the folder
+SPLIT_FOLDERS = (*SPLITS, *VALIDATION)
 UNSPLIT = ""  # the split of images that lie in no split's folder: <class>/*
 TEST_SHARE = 0.1
 EXPECTED = "expected train/<class>/* and test/<class>/*, or <class>/*"
@@ -97,3 +98,8 @@ def _first(images: list[str], share: float) -> list[str]:
 def _digest(name: str) -> bytes:
     """Return what puts images into a random order that stays, mostly, when images are added."""
     return hashlib.blake2b(name.encode(errors="surrogateescape"), digest_size=8).digest()
+
+
+def nested(where: object) -> UserError:
+    """Return the error of a folder inside a class."""
+    return UserError(f"{where}: a folder inside a class; expected its images directly in <class>/")

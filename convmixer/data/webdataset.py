@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from convmixer.console import one_line, shortened
+from convmixer.data.image_names import EXTENSIONS
+from convmixer.data.limits import MAX_MEMBER_BYTES
 from convmixer.data.records import Records, state_of
-from convmixer.data.trees import EXTENSIONS, MAX_MEMBER_BYTES
 from convmixer.errors import UserError
 from convmixer.files.untrusted import as_utf8, open_ordinary, parse_json, read_bytes
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from convmixer.data.image_files import check_channels, read_image, ready_for_threads, what_is_wrong
-from convmixer.data.trees import EXTENSIONS, in_words, is_image
+from convmixer.data.image_names import EXTENSIONS, in_words, is_image
 from convmixer.errors import UserError
 from convmixer.trained.classifier import Classifier
 from convmixer.trained.image_input import MAX_BYTES
@@ -50,7 +50,7 @@ class Prediction:
 def find_images(paths: Iterable[str]) -> list[str]:
     """Return all files in `paths`, and the images in all folders in `paths`, at any depth, sorted by name.
 
-    In folders, hidden files and folders are left out, and files without an ending in `trees.EXTENSIONS`.
+    In folders, hidden files and folders are left out, and files without an ending in `image_names.EXTENSIONS`.
 
     Raises:
         UserError: a path does not exist, or a folder can't be read or holds no images.

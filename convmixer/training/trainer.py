@@ -1,12 +1,10 @@
 """The training loop: updates, metrics, validation and the state to resume from."""
 
-import copy
 import math
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import torch
@@ -22,15 +20,15 @@ from convmixer.training.evaluation import evaluate
 from convmixer.training.hardware import autocast
 from convmixer.training.metrics import Metric
 from convmixer.training.observer import Observer
-from convmixer.training.optimizers import decaying_groups, load_state, set_learning_rate, state_with_plain_rates
-from convmixer.training.restorable import check_restorable
+from convmixer.training.optimizers import decaying_groups, set_learning_rate
 from convmixer.training.running_metrics import RunningMetrics
 from convmixer.training.schedules import Schedule
 from convmixer.training.step_graph import CudaRecorder, GraphedUpdate
 from convmixer.training.stochastic_depth import StochasticDepth
+from convmixer.training.trainer_state import restore, state_of
+from convmixer.training.warm_up import warm_up
 
 SAVES_PER_EPOCH = 10  # points on a training curve; each reads the device once
-WARM_UP_UPDATES = 3  # a CUDA graph is recorded in the second
 
 
 @dataclass(eq=False, repr=False)
@@ -61,6 +59,7 @@ class Trainer:
         metrics: more metrics of the validation images, beside loss and accuracy.
 
     Attributes:
+        is_cold: no update was made in this attempt, not even to warm up.
         rewinds: how often the run went back to an earlier state, with a smaller learning rate.
     """
 
@@ -95,10 +94,9 @@ class Trainer:
         self.graphed = self._graphed_update() if self.cuda_graph else None
         self.step = 0
         self.seconds = 0.0  # training time so far, validation included, over all attempts
-        self.warm_up_seconds = (
-            0.0  # of each attempt: before the training time, or the first update, which is part of it
-        )
-        self._is_cold = True
+        # Of each attempt: before the training time, or the first update, which is part of it.
+        self.warm_up_seconds = 0.0
+        self.is_cold = True
         self.best_accuracy = -1.0
         self.rewinds = 0
         self.running = RunningMetrics(self.device, self.train.n_classes, self.spikes_diverge)
@@ -135,8 +133,8 @@ class Trainer:
             KeyboardInterrupt: the observer asked to stop; its `checkpoint` was called before.
             Diverged: the loss, or a weight, is no longer finite, or the loss jumped up.
         """
-        if self._is_cold and (self.compile_mode or self.device.type == "cuda") and self.step < self.total_steps:
-            self._warm_up()
+        if self.is_cold and (self.compile_mode or self.device.type == "cuda") and self.step < self.total_steps:
+            warm_up(self)
         while self.step < self.total_steps:
             started = time.perf_counter()
             before = self.seconds
@@ -153,7 +151,7 @@ class Trainer:
         if first == 0 or self.train.fully_augmented is None:  # `set` may change the length within an epoch
             self.train.fully_augmented = self.full_augmentation_until()
         for number, batch in enumerate(self.train.epoch(self.epoch, first), first + 1):
-            self._first_step(batch) if self._is_cold else self.train_step(batch)
+            self._first_step(batch) if self.is_cold else self.train_step(batch)
             observer.stepped(self)
             ended = number == self.steps_per_epoch or self.step == self.total_steps
             if number % save_every == 0 or ended:
@@ -184,13 +182,13 @@ class Trainer:
         """
         self._set_learning_rate()
         update = self.graphed or self._update
-        loss, logits, norm = update(*self._inputs(batch))
+        loss, logits, norm = update(*self.inputs(batch))
         self.step += 1
         if self.average:
             self.average.update(self.step)
         self.running.add(loss, logits, batch[1], norm, self.workers.all_reduce_sum)
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return images, labels, and the factors of residual branches `[n_layers, batch]` or None for all 1."""
         images, labels = batch
         return images, labels, self._residual_scales(self._batch_length(labels))
@@ -218,37 +216,12 @@ class Trainer:
         decays = [group["weight_decay"] for group in decaying_groups(self.optimizer)]
         return self.label_smoothing, self.gradient_clip, self.micro_batch_size, *decays
 
-    def _warm_up(self) -> None:
-        """Make updates with batches of every size, and of every augmentation to come, and undo them.
-
-        So compiling, recording of graphs and the choice of kernels take place before the training time.
-        """
-        started = time.perf_counter()
-        step, before = self.step, None if self.graphed else copy.deepcopy(self.state_dict())
-        fully_augmented = self.train.fully_augmented
-        self.model.train()
-        numbers = sorted({0, self.steps_per_epoch - 1})  # the last batch may be smaller
-        stages = (None,) if self.full_augmentation_until() is None else (None, 0)  # shapes may change with it
-        for number, stage in product(numbers, stages):
-            self.train.fully_augmented = stage
-            batch = next(self.train.epoch(step // self.steps_per_epoch, number))
-            for _ in range(WARM_UP_UPDATES):
-                self.step = number  # which says how large the batch of all workers is
-                self.graphed.recording(*self._inputs(batch)) if self.graphed else self.train_step(batch)
-        self.step, self.train.fully_augmented = step, fully_augmented
-        if before:
-            self.load_state_dict(before)
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.warm_up_seconds += time.perf_counter() - started
-        self._is_cold = False
-
     def _first_step(self, batch: Batch) -> None:
         """Make the first update of an attempt and measure its time, as it allocates memory."""
         started = time.perf_counter()
         self.train_step(batch)
         self.warm_up_seconds += time.perf_counter() - started
-        self._is_cold = False
+        self.is_cold = False
 
     def _batch_length(self, labels: Tensor) -> int:
         """Return the number of images of the batch at hand, of all workers."""
@@ -331,45 +304,12 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next update depends on, and the sums of metrics that are not reported yet."""
-        return {
-            "step": self.step,
-            "seconds": self.seconds,
-            "warm_up_seconds": self.warm_up_seconds,
-            "best_accuracy": self.best_accuracy,
-            "rewinds": self.rewinds,
-            "epoch_loss": self.running.epoch_loss,
-            "model": self.evaluated_model.state_dict(),
-            "model_in_training": self.model.state_dict() if self.average else None,
-            "optimizer": state_with_plain_rates(self.optimizer),
-            "scaler": self.scaler.state_dict(),
-            "fully_augmented": self.train.fully_augmented,
-            "interval": self.running.interval,
-            "epoch_sums": self.running.epoch,
-            "generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [],
-        }
+        return state_of(self)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state from `state_dict()` of this version or an older one.
 
         Raises:
             UserError: the state does not fit this trainer.
         """
-        check_restorable(self.state_dict(), self.optimizer, self.scaler.is_enabled(), state)
-        self.evaluated_model.load_state_dict(state["model"])
-        if self.average:
-            self.model.load_state_dict(state["model_in_training"])
-        load_state(self.optimizer, state["optimizer"])
-        if self.graphed:
-            self.graphed.forget()
-        self.scaler.load_state_dict(state["scaler"])
-        self.step = state["step"]
-        self.seconds = state["seconds"]
-        self.warm_up_seconds = state.get("warm_up_seconds", 0.0)  # older versions did not save it
-        self.best_accuracy = state["best_accuracy"]
-        self.rewinds = state.get("rewinds", 0)  # nor this
-        self.train.fully_augmented = state.get("fully_augmented")  # nor this
-        self.running.restore(state["interval"], state["epoch_sums"], state.get("epoch_loss", math.inf))
-        torch.set_rng_state(state["generator"])
-        if len(state["cuda_generators"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(state["cuda_generators"])
+        restore(self, state)

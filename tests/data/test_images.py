@@ -12,7 +12,7 @@ from pets import BLUE, RED, picture, remove, zipped
 from PIL import Image
 from published import CIFAR10, write_tree
 
-from convmixer.data import trees
+from convmixer.data import image_names, trees
 from convmixer.data.image_files import FORMATS, read_image
 from convmixer.data.images import image_folder, labelled_images
 from convmixer.data.splits import train_and_valid
@@ -66,7 +66,7 @@ def test_hidden_and_foreign_files_are_passed_over(tree, load, tmp_path):
 def test_every_ending_of_the_formats_that_are_read_is_an_image():
     Image.init()
     endings = {ending for ending, name in Image.EXTENSION.items() if name in FORMATS}
-    assert endings - set(trees.EXTENSIONS) <= {
+    assert endings - set(image_names.EXTENSIONS) <= {
         ".avifs",
         ".pfm",
         ".icb",
