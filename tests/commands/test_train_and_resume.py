@@ -91,7 +91,7 @@ def test_piped_output_is_plain_and_quiet_is_silent(command, tiny_run_overrides) 
 
 def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
     master, slave = pty.openpty()
-    command = [sys.executable, str(EXPERIMENT), *long_run_overrides]
+    command = [sys.executable, str(EXPERIMENT), *long_run_overrides, "epochs=30"]
     wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
@@ -100,7 +100,7 @@ def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
         seen += chunk
     assert process.wait() == 0
     assert "━".encode() in seen and b"test accuracy" in seen
-    assert re.search(rb"epoch \d+/150  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
+    assert re.search(rb"epoch \d+/30  loss \d\.\d+  accuracy \d+\.\d%  [\d,]+ images/s", seen)
 
 
 def _read(terminal: int) -> bytes:
@@ -168,7 +168,7 @@ def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
 
 @pytest.mark.slow
 def test_resume_says_that_the_number_of_threads_is_another(start, command, long_run_overrides, tmp_path) -> None:
-    process = start(*long_run_overrides)  # with one thread, as conftest.py has it
+    process = start(*long_run_overrides, "epochs=30")  # with one thread, as conftest.py has it
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

@@ -271,7 +271,7 @@ def kill_a_run(process: subprocess.Popen) -> None:
     ("kill", "kills"),
     [
         (kill_all, 4),
-        *(pytest.param(kill, 40, marks=pytest.mark.slow) for kill in (kill_all, kill_driver, kill_a_run)),
+        *(pytest.param(kill, 20, marks=pytest.mark.slow) for kill in (kill_all, kill_driver, kill_a_run)),
     ],
 )
 def test_killed_at_random_moments_it_goes_on_to_the_same_end(kill: Callable, kills: int, here: Path) -> None:
