@@ -91,7 +91,8 @@ def picture(ours: pd.DataFrame, published: pd.DataFrame) -> plt.Figure:
     axes.set_ylabel("test accuracy")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize=8)
-    ours = ours.assign(label=ours["recipe"] + ", " + ours["device"])
+    on_all = ours["command"].str.contains("data.validation=0", regex=False)
+    ours = ours.assign(label=ours["recipe"] + on_all.map({True: " on all of train", False: ""}) + ", " + ours["device"])
     label(axes, pd.concat([ours, published.assign(label=published["who"] + ", " + published["hardware"])]))
     return figure
 

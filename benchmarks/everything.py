@@ -59,7 +59,10 @@ TABLES = (
     Table("recipes.csv", [_recipe("recipe=small minutes=5")], 20, TRAINING),
     Table(
         "recipes.csv",
-        [_recipe("recipe=small minutes=20"), _recipe("recipe=small"), _recipe("recipe=medium")],
+        [
+            *(_recipe(f"recipe={name} minutes=20") for name in ("small", "medium data.validation=0")),
+            *(_recipe(f"recipe={name}") for name in ("small", "medium")),
+        ],
         75,
         TRAINING,
     ),
