@@ -91,7 +91,8 @@ def test_piped_output_is_plain_and_quiet_is_silent(command, tiny_run_overrides) 
 
 def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
     master, slave = pty.openpty()
-    command = [sys.executable, str(EXPERIMENT), *long_run_overrides, "epochs=30"]
+    shorter = [override.replace("epochs=150", "epochs=30") for override in long_run_overrides]
+    command = [sys.executable, str(EXPERIMENT), *shorter]
     wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
@@ -168,7 +169,8 @@ def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
 
 @pytest.mark.slow
 def test_resume_says_that_the_number_of_threads_is_another(start, command, long_run_overrides, tmp_path) -> None:
-    process = start(*long_run_overrides, "epochs=30")  # with one thread, as conftest.py has it
+    shorter = [override.replace("epochs=150", "epochs=30") for override in long_run_overrides]
+    process = start(*shorter)  # with one thread, as conftest.py has it
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from convmixer.data.shapes import shapes
 from convmixer.data.splits import Dataset, Split
-from convmixer.tracking.runs import run
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +65,23 @@ def test_a_linear_classifier_stays_under_60_percent(drawn):
 
 
 @pytest.mark.slow
-def test_a_small_convmixer_passes_90_percent(command, tmp_path):
-    command("data.dataset=shapes", "recipe=small", "epochs=3")
-    assert run("last", tmp_path / "logs").summary["accuracy.test"] > 0.9
+def test_a_small_convmixer_passes_90_percent(drawn):
+    """128/8 k5 p4 for 5 epochs: minutes on two cores. labml_nn's model of that size reached 97.5 %."""
+    from convmixer.model.layers import ClassificationHead, ConvMixer, ConvMixerLayer, PatchEmbeddings
+
+    torch.manual_seed(0)
+    model = ConvMixer(ConvMixerLayer(128, 5), 8, PatchEmbeddings(128, 4, 3), ClassificationHead(128, 10))
+    model = model.to(memory_format=torch.channels_last)
+    train, test = (pixels(s, drawn).view(-1, 32, 32, 3).permute(0, 3, 1, 2) for s in (drawn.train, drawn.test))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.01, epochs=5, steps_per_epoch=79)
+    for _ in range(5):
+        for batch in torch.randperm(10_000).split(128):
+            optimizer.zero_grad()
+            F.cross_entropy(model(train[batch]), drawn.train.labels[batch]).backward()
+            optimizer.step()
+            schedule.step()
+    model.eval()
+    with torch.no_grad():
+        guesses = torch.cat([model(part).argmax(1) for part in test.split(250)])
+    assert (guesses == drawn.test.labels).float().mean().item() > 0.9
