@@ -60,8 +60,10 @@ TABLES = (
     Table(
         "recipes.csv",
         [
-            *(_recipe(f"recipe={name} minutes=20") for name in ("small", "medium data.validation=0")),
-            *(_recipe(f"recipe={name}") for name in ("small", "medium")),
+            _recipe("recipe=small minutes=20"),
+            _recipe("recipe=medium minutes=20 data.validation=0"),
+            _recipe("recipe=small"),
+            _recipe("recipe=medium"),
         ],
         75,
         TRAINING,

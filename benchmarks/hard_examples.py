@@ -7,8 +7,6 @@ loss of each when it was last seen; so these come more often. This is a script w
 the package. A run of it can't be resumed, as the losses of images are not saved, and has one worker.
 """
 
-from typing import Any
-
 import torch
 from labml.configs import option
 from torch import Tensor
@@ -28,8 +26,8 @@ class HardExamplesTrainer(Trainer):
         late: the share of epochs that are late.
     """
 
-    keep = 0.7
-    late = 0.4
+    keep: float
+    late: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,8 +67,7 @@ class HardExamplesConfigs(Configs):
 @option(HardExamplesConfigs.trainer)
 def hard_examples(c: HardExamplesConfigs) -> type[Trainer]:
     """Return the trainer, with the shares that the keys give."""
-    shares: dict[str, Any] = {"keep": c.keep, "late": c.late}
-    return type("HardExamplesTrainer", (HardExamplesTrainer,), shares)
+    return type("HardExamplesTrainer", (HardExamplesTrainer,), {"keep": c.keep, "late": c.late})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The training loop: updates, metrics, validation and the state to resume from."""
+"""The training loop: updates, metrics and validation."""
 
 import math
 import time

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def state_of(trainer: "Trainer") -> dict[str, Any]:
-    """Return a trainer's state. Its tensors are the trainer's own: they change with the next update."""
+    """Return a trainer's state. Weights and sums in it are the trainer's own: they change with the next update."""
     return {
         "step": trainer.step,
         "seconds": trainer.seconds,

@@ -89,10 +89,9 @@ def test_piped_output_is_plain_and_quiet_is_silent(command, tiny_run_overrides) 
     assert quiet.stdout == "" and quiet.stderr == ""
 
 
-def test_a_terminal_shows_a_bar(long_run_overrides, tmp_path) -> None:
+def test_a_terminal_shows_a_bar(run_of_30_epochs, tmp_path) -> None:
     master, slave = pty.openpty()
-    shorter = [override.replace("epochs=150", "epochs=30") for override in long_run_overrides]
-    command = [sys.executable, str(EXPERIMENT), *shorter]
+    command = [sys.executable, str(EXPERIMENT), *run_of_30_epochs]
     wide = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
     process = subprocess.Popen(command, cwd=tmp_path, env=wide, stdout=slave, stderr=slave, close_fds=True)
     os.close(slave)
@@ -128,6 +127,12 @@ def long_run_overrides(tiny_run_overrides) -> list[str]:
         "epochs=150",
         "train_batch_size=16",
     ]
+
+
+@pytest.fixture(scope="module")
+def run_of_30_epochs(long_run_overrides) -> list[str]:
+    """Overrides of a run that can still be stopped, and ends soon."""
+    return [o for o in long_run_overrides if not o.startswith("epochs")] + ["epochs=30"]
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +173,8 @@ def test_stopped_and_resumed_is_as_if_it_had_not_stopped(
 
 
 @pytest.mark.slow
-def test_resume_says_that_the_number_of_threads_is_another(start, command, long_run_overrides, tmp_path) -> None:
-    shorter = [override.replace("epochs=150", "epochs=30") for override in long_run_overrides]
-    process = start(*shorter)  # with one thread, as conftest.py has it
+def test_resume_says_that_the_number_of_threads_is_another(start, command, run_of_30_epochs, tmp_path) -> None:
+    process = start(*run_of_30_epochs)  # with one thread, as conftest.py has it
     wait_for(lambda: metrics_saved(tmp_path / "logs") > 5, process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
